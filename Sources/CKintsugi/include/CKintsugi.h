@@ -1,0 +1,5 @@
+#pragma once
+#include "kintsugi_crc32c.h"
+#include "kintsugi_io.h"
+#include "kintsugi_number.h"
+#include "kintsugi_spawn.h"

@@ -1,0 +1,17 @@
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/// Names the calling thread, for tools that list threads. At most 15 bytes count.
+void kintsugi_name_thread(const char *name);
+/// Asks for a higher priority of the calling thread; 0 if granted, else errno.
+int kintsugi_raise_priority(int nice);
+/// Takes the exclusive lock on a file, not waiting; 0, or errno (EWOULDBLOCK: another process has it).
+int kintsugi_try_lock(int fd);
+/// Size of a transparent huge page is asked for from here on.
+void kintsugi_advise_huge(void *start, size_t length);
+/// Gives freed memory back to the system.
+void kintsugi_trim_memory(void);
+/// A TCP socket option that Glibc's Swift overlay does not show: 0, or errno.
+int kintsugi_set_user_timeout(int fd, unsigned milliseconds);

@@ -1,0 +1,28 @@
+#define _GNU_SOURCE
+#include "kintsugi_io.h"
+#include <errno.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void kintsugi_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int kintsugi_raise_priority(int nice) {
+  return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice) == 0 ? 0 : errno;
+}
+
+int kintsugi_try_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno; }
+
+void kintsugi_advise_huge(void *start, size_t length) { madvise(start, length, MADV_HUGEPAGE); }
+
+void kintsugi_trim_memory(void) { malloc_trim(0); }
+
+int kintsugi_set_user_timeout(int fd, unsigned milliseconds) {
+  return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds) == 0 ? 0 : errno;
+}

@@ -1,0 +1,302 @@
+import Glibc
+package import Replication
+
+/// The cache's state: keys and values, what decides their expiry, and what WATCH is checked against. Every replica applies
+/// the same commands at the same indexes and times, and has the same state.
+///
+/// Not Sendable: one owner, the core loop. A command takes O(1) expected and no allocation in steady state, unless it
+/// says otherwise.
+package final class CacheMachine {
+    let slabs = Slabs()
+    var shards: [Shard]
+    let keySeed: HashKey
+    let digestKey: HashKey
+    private let shardMask: UInt64
+    /// The state's time: that of the last applied entry. It alone decides expiry.
+    package var time = WallTime(nanoseconds: 0) {
+        didSet { invariant(self.time >= oldValue, "time goes back from \(oldValue) to \(self.time)") }
+    }
+    package private(set) var appliedIndex: LogIndex = 0
+    package private(set) var count = 0
+    package private(set) var countWithExpiry = 0
+    /// Sum over all keys of the hash of what is known of each: equal states, equal digests. O(1).
+    package private(set) var digest = Hash128.zero
+    /// The next shard to be searched for expired keys, and up to when that was done. Part of the state.
+    var sweepShard = 0
+    var sweptUntil = WallTime(nanoseconds: 0)
+    /// Of the command under way: its arguments, without the name.
+    var arguments: [UnsafeRawBufferPointer] = []
+    /// Of the read under way: this node's clock, and whether a key was alive by the state's time and not by it.
+    var readClock = WallTime(nanoseconds: 0)
+    var needsTime = false
+    var isReading = false
+    var checkpoint: CheckpointState?
+    var restoring: RestoreState?
+
+    /// - Parameters:
+    ///   - shardCount: a power of two. Belongs to the space: SCAN's cursors and the order of a checkpoint depend on it.
+    ///   - hashKey: of the cluster; seeds the keys' hashes and the digest.
+    package init(shardCount: Int, hashKey: HashKey) {
+        invariant(shardCount > 0 && shardCount & (shardCount - 1) == 0, "\(shardCount) shards")
+        self.shards = Array(repeating: Shard(), count: shardCount)
+        self.shardMask = UInt64(shardCount - 1)
+        self.keySeed = HashKey(low: hashKey.low ^ 0x6b65_7973, high: hashKey.high)
+        self.digestKey = hashKey
+    }
+
+    deinit {
+        for at in self.shards.indices { self.dropShard(at, returning: false) }
+    }
+
+    /// Bytes of keys, values and their tables.
+    package var usedMemory: Int {
+        // A slot's 8 bytes at a load between three eighths and three quarters.
+        self.slabs.used + self.count * 16
+    }
+
+    // MARK: Commands
+
+    /// Applies a command in canonical form. Total: whatever the bytes, there is a reply.
+    package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex, reply: inout ReplyBuffer) {
+        self.appliedIndex = index
+        self.isReading = false
+        self.run(command, reply: &reply)
+    }
+
+    /// Answers a command that changes nothing. `clock`: this node's.
+    package func read(
+        _ command: UnsafeRawBufferPointer, random: UInt64, clock: WallTime, reply: inout ReplyBuffer
+    ) -> ReadOutcome {
+        self.isReading = true
+        self.readClock = clock
+        self.needsTime = false
+        self.randomBits = random
+        let start = reply.bytes.count
+        self.run(command, reply: &reply)
+        self.isReading = false
+        if self.needsTime {
+            reply.bytes.removeSubrange(start...)
+            return .needsTime
+        }
+        return .answered
+    }
+
+    package enum ReadOutcome: Sendable {
+        case answered
+        /// A key is alive in the state's time and past its expiry by the clock: the state's time has to move on first.
+        case needsTime
+    }
+
+    var randomBits: UInt64 = 0
+
+    private func run(_ command: UnsafeRawBufferPointer, reply: inout ReplyBuffer) {
+        guard var reader = CommandReader(command), let spec = CommandTable.spec(reader.id) else {
+            return reply.error("ERR malformed command")
+        }
+        guard !(self.isReading && spec.kind != .read) else { return reply.error("ERR not a read") }
+        if spec.id == CommandTable.exec { return self.execute(reader, reply: &reply) }
+        guard self.load(&reader, spec, reply: &reply) else { return }
+        self.dispatch(spec, reply: &reply)
+    }
+
+    /// Takes the arguments apart; false, with an error as reply, where they are malformed or too few.
+    func load(_ reader: inout CommandReader, _ spec: CommandSpec, reply: inout ReplyBuffer) -> Bool {
+        self.arguments.removeAll(keepingCapacity: true)
+        while let argument = reader.next() { self.arguments.append(argument) }
+        guard reader.isComplete, spec.accepts(argumentCount: self.arguments.count) else {
+            reply.error("ERR wrong number of arguments for '\(spec.name)' command")
+            return false
+        }
+        return true
+    }
+
+    // MARK: Keyspace
+
+    var nowMilliseconds: UInt64 { self.time.milliseconds }
+
+    func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        var hasher = SipHasher128(key: self.keySeed)
+        hasher.combine(key)
+        return hasher.finalize().low
+    }
+
+    func shardIndex(_ hash: UInt64) -> Int { Int(hash & self.shardMask) }
+
+    /// The record of a key that is alive. What has expired reads as absent.
+    func lookup(_ key: UnsafeRawBufferPointer) -> Record? {
+        let hash = self.hash(key)
+        guard let slot = self.shards[self.shardIndex(hash)].find(key, hash: hash) else { return nil }
+        let record = self.shards[self.shardIndex(hash)].record(at: slot)!
+        return self.isAlive(record) ? record : nil
+    }
+
+    func isAlive(_ record: Record) -> Bool {
+        guard let expiry = record.expiry else { return true }
+        if self.nowMilliseconds > expiry { return false }
+        if self.isReading, self.readClock.milliseconds > expiry { self.needsTime = true }
+        return true
+    }
+
+    /// Sets a key; `fill` writes the value's bytes.
+    func set(
+        _ key: UnsafeRawBufferPointer, valueLength: Int, expiry: UInt64?, form: Record.Form = .automatic,
+        fill: (UnsafeMutableRawBufferPointer) -> Void
+    ) {
+        let hash = self.hash(key)
+        let shard = self.shardIndex(hash)
+        self.willChange(shard)
+        let size = Record.size(key: key.count, value: valueLength, hasExpiry: expiry != nil)
+        let block = self.slabs.allocate(size)
+        let record = Record.initialize(
+            block, key: key, valueLength: valueLength, expiry: expiry, modified: self.appliedIndex,
+            accessed: UInt32(truncatingIfNeeded: self.nowMilliseconds / 1000), form: form)
+        fill(record.mutableValue)
+        if let slot = self.shards[shard].find(key, hash: hash) {
+            let old = self.shards[shard].record(at: slot)!
+            self.forget(old, in: shard)
+            self.shards[shard].replace(at: slot, record)
+            self.slabs.release(old.base, old.size)
+        } else {
+            self.shards[shard].insert(record, hash: hash, rehash: self.hash)
+            self.count += 1
+        }
+        self.remember(record, in: shard)
+    }
+
+    func set(
+        _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: UInt64?, form: Record.Form = .automatic
+    ) {
+        self.set(key, valueLength: value.count, expiry: expiry, form: form) { $0.copyMemory(from: value) }
+    }
+
+    /// Removes a key, dead or alive; whether it was there and alive.
+    @discardableResult
+    func remove(_ key: UnsafeRawBufferPointer) -> Bool {
+        let hash = self.hash(key)
+        let shard = self.shardIndex(hash)
+        guard let slot = self.shards[shard].find(key, hash: hash) else { return false }
+        let wasAlive = self.isAlive(self.shards[shard].record(at: slot)!)
+        self.willChange(shard)
+        self.remove(slot, in: shard)
+        return wasAlive
+    }
+
+    func remove(_ slot: Int, in shard: Int) {
+        let record = self.shards[shard].record(at: slot)!
+        self.forget(record, in: shard)
+        self.shards[shard].remove(at: slot, rehash: self.hash)
+        self.shards[shard].lastRemoval = self.appliedIndex
+        self.count -= 1
+        self.slabs.release(record.base, record.size)
+    }
+
+    /// Everything goes. O(keys).
+    func removeAll() {
+        for shard in self.shards.indices {
+            if self.shards[shard].count > 0 {
+                self.willChange(shard)
+                self.dropShard(shard, returning: true)
+            }
+            self.shards[shard].lastRemoval = self.appliedIndex
+        }
+        self.count = 0
+        self.countWithExpiry = 0
+        self.digest = .zero
+    }
+
+    private func dropShard(_ shard: Int, returning: Bool) {
+        for slot in 0..<self.shards[shard].capacity {
+            guard let record = self.shards[shard].record(at: slot) else { continue }
+            // Without `returning` only those go one by one that are not in the chunks.
+            if returning || Slabs.capacity(of: record.size) > 256 << 10 { self.slabs.release(record.base, record.size) }
+        }
+        self.shards[shard].removeAll()
+    }
+
+    private func remember(_ record: Record, in shard: Int) {
+        if record.hasExpiry {
+            self.shards[shard].expiring += 1
+            self.countWithExpiry += 1
+        }
+        self.add(self.digest(of: record))
+    }
+
+    private func forget(_ record: Record, in shard: Int) {
+        if record.hasExpiry {
+            self.shards[shard].expiring -= 1
+            self.countWithExpiry -= 1
+        }
+        self.subtract(self.digest(of: record))
+    }
+
+    private func digest(of record: Record) -> Hash128 {
+        var hasher = SipHasher128(key: self.digestKey)
+        hasher.combine(record.key)
+        hasher.combine(record.value)
+        hasher.combine(record.expiry.map { $0 &+ 1 } ?? 0)
+        hasher.combine(record.modified << 2 | UInt64(record.form.rawValue))
+        return hasher.finalize()
+    }
+
+    private func add(_ hash: Hash128) {
+        let (low, carry) = self.digest.low.addingReportingOverflow(hash.low)
+        self.digest = Hash128(low: low, high: self.digest.high &+ hash.high &+ (carry ? 1 : 0))
+    }
+
+    private func subtract(_ hash: Hash128) {
+        let (low, borrow) = self.digest.low.subtractingReportingOverflow(hash.low)
+        self.digest = Hash128(low: low, high: self.digest.high &- hash.high &- (borrow ? 1 : 0))
+    }
+
+    /// Puts a record back as it was, from a checkpoint.
+    func restore(
+        _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: UInt64?, modified: LogIndex,
+        form: Record.Form, shard: Int
+    ) -> Bool {
+        let hash = self.hash(key)
+        guard self.shardIndex(hash) == shard, self.shards[shard].find(key, hash: hash) == nil else { return false }
+        let block = self.slabs.allocate(Record.size(key: key.count, value: value.count, hasExpiry: expiry != nil))
+        let record = Record.initialize(
+            block, key: key, valueLength: value.count, expiry: expiry, modified: modified, accessed: 0, form: form)
+        record.mutableValue.copyMemory(from: value)
+        self.shards[shard].insert(record, hash: hash, rehash: self.hash)
+        self.count += 1
+        self.remember(record, in: shard)
+        return true
+    }
+
+    func restore(appliedIndex: LogIndex, time: WallTime) {
+        self.appliedIndex = appliedIndex
+        self.time = time
+    }
+
+    // MARK: Expiry
+
+    /// Frees expired keys: called after each entry. The further the state's time has moved, the more shards are searched,
+    /// at most 256 at once; which ones follows from the state alone, so that every replica frees the same.
+    package func expire() {
+        guard self.time > self.sweptUntil else { return }
+        let elapsed = self.time.milliseconds - self.sweptUntil.milliseconds
+        guard elapsed > 0 else { return }
+        self.sweptUntil = self.time
+        guard self.countWithExpiry > 0 else { return }
+        for _ in 0..<min(Int(min(elapsed, 256)), self.shards.count) {
+            self.sweep(self.sweepShard)
+            self.sweepShard = (self.sweepShard + 1) & (self.shards.count - 1)
+        }
+    }
+
+    private func sweep(_ shard: Int) {
+        guard self.shards[shard].expiring > 0 else { return }
+        var slot = 0
+        while slot < self.shards[shard].capacity {
+            if let record = self.shards[shard].record(at: slot), let expiry = record.expiry, self.nowMilliseconds > expiry {
+                self.willChange(shard)
+                self.remove(slot, in: shard)
+                // Another record may have moved into the slot.
+                continue
+            }
+            slot += 1
+        }
+    }
+}

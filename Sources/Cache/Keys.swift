@@ -1,0 +1,320 @@
+import Replication
+
+/// Commands on keys whatever their values. Texts and corner cases as in Redis 7.0.15.
+extension CacheMachine {
+    func del(_ reply: inout ReplyBuffer) {
+        var removed: Int64 = 0
+        for key in self.arguments where self.remove(key) { removed += 1 }
+        reply.integer(removed)
+    }
+
+    func exists(_ reply: inout ReplyBuffer) {
+        var found: Int64 = 0
+        for key in self.arguments where self.lookup(key) != nil { found += 1 }
+        reply.integer(found)
+    }
+
+    func type(_ reply: inout ReplyBuffer) {
+        reply.simple(self.lookup(self.arguments[0]) == nil ? "none" : "string")
+    }
+
+    // MARK: Expiry
+
+    func expire(unit: Int64, isAbsolute: Bool, name: StaticString, _ reply: inout ReplyBuffer) {
+        guard let given = integer(self.arguments[1]) else { return reply.error(Text.notInteger) }
+        var (nx, xx, gt, lt) = (false, false, false, false)
+        for option in self.arguments[2...] {
+            if spells(option, "nx") {
+                nx = true
+            } else if spells(option, "xx") {
+                xx = true
+            } else if spells(option, "gt") {
+                gt = true
+            } else if spells(option, "lt") {
+                lt = true
+            } else {
+                return reply.error("ERR Unsupported option \(String(decoding: option, as: UTF8.self))")
+            }
+        }
+        if nx, xx || gt || lt {
+            return reply.error("ERR NX and XX, GT or LT options at the same time are not compatible")
+        }
+        if gt, lt { return reply.error("ERR GT and LT options at the same time are not compatible") }
+        let base = isAbsolute ? 0 : Int64(self.nowMilliseconds)
+        let (scaled, overflow) = given.multipliedReportingOverflow(by: unit)
+        let (when, carry) = scaled.addingReportingOverflow(base)
+        guard !overflow, !carry else { return reply.error("ERR invalid expire time in '\(name)' command") }
+        let key = self.arguments[0]
+        guard let record = self.lookup(key) else { return reply.integer(0) }
+        let current = record.expiry.map { Int64($0) }
+        // No expiry counts as one infinitely far away.
+        if (nx && current != nil) || (xx && current == nil) || (gt && (current == nil || when <= current!))
+            || (lt && current != nil && when >= current!)
+        {
+            return reply.integer(0)
+        }
+        if when <= Int64(self.nowMilliseconds) {
+            self.remove(key)
+        } else {
+            self.setExpiry(of: key, record, to: UInt64(when))
+        }
+        reply.integer(1)
+    }
+
+    func ttl(unit: Int64, isAbsolute: Bool, _ reply: inout ReplyBuffer) {
+        guard let record = self.lookup(self.arguments[0]) else { return reply.integer(-2) }
+        guard let expiry = record.expiry.map({ Int64($0) }) else { return reply.integer(-1) }
+        if isAbsolute { return reply.integer((expiry + (unit == 1 ? 0 : 500)) / unit) }
+        let left = max(0, expiry - Int64(max(self.readClock.milliseconds, self.nowMilliseconds)))
+        reply.integer(unit == 1 ? left : (left + 500) / 1000)
+    }
+
+    func persist(_ reply: inout ReplyBuffer) {
+        let key = self.arguments[0]
+        guard let record = self.lookup(key), record.hasExpiry else { return reply.integer(0) }
+        self.setExpiry(of: key, record, to: nil)
+        reply.integer(1)
+    }
+
+    // MARK: Names
+
+    func rename(onlyIfAbsent: Bool, _ reply: inout ReplyBuffer) {
+        let from = self.arguments[0]
+        let to = self.arguments[1]
+        guard let record = self.lookup(from) else { return reply.error(Text.noSuchKey) }
+        let isSame = from.elementsEqual(to)
+        if isSame {
+            if onlyIfAbsent { reply.integer(0) } else { reply.ok() }
+            return
+        }
+        if onlyIfAbsent, self.lookup(to) != nil { return reply.integer(0) }
+        self.set(to, record.value, expiry: record.expiry, form: record.form)
+        self.remove(from)
+        if onlyIfAbsent { reply.integer(1) } else { reply.ok() }
+    }
+
+    func copy(_ reply: inout ReplyBuffer) {
+        var replaces = false
+        var at = 2
+        while at < self.arguments.count {
+            if spells(self.arguments[at], "replace") {
+                replaces = true
+            } else if spells(self.arguments[at], "db"), at + 1 < self.arguments.count {
+                guard let database = integer(self.arguments[at + 1]) else { return reply.error(Text.notInteger) }
+                guard database == 0 else { return reply.error("ERR DB index is out of range") }
+                at += 1
+            } else {
+                return reply.error(Text.syntax)
+            }
+            at += 1
+        }
+        let from = self.arguments[0]
+        let to = self.arguments[1]
+        if from.elementsEqual(to) { return reply.error("ERR source and destination objects are the same") }
+        guard let record = self.lookup(from) else { return reply.integer(0) }
+        if self.lookup(to) != nil, !replaces { return reply.integer(0) }
+        self.set(to, record.value, expiry: record.expiry, form: record.form)
+        reply.integer(1)
+    }
+
+    func flush(_ reply: inout ReplyBuffer) {
+        if self.arguments.count > 1 { return reply.error(Text.syntax) }
+        if let mode = self.arguments.first, !spells(mode, "async"), !spells(mode, "sync") {
+            return reply.error(Text.syntax)
+        }
+        self.removeAll()
+        reply.ok()
+    }
+
+    // MARK: Looking around
+
+    /// O(keys).
+    func keys(_ reply: inout ReplyBuffer) {
+        let pattern = self.arguments[0]
+        var found: [Record] = []
+        for shard in self.shards {
+            for slot in 0..<shard.capacity {
+                guard let record = shard.record(at: slot), self.isAlive(record), globMatches(pattern, record.key) else { continue }
+                found.append(record)
+            }
+        }
+        reply.array(found.count)
+        for record in found { reply.bulk(record.key) }
+    }
+
+    /// The cursor is the number of the next shard: it means the same on every replica, and a key that is there throughout
+    /// is always found, whatever grows meanwhile. A call gives whole shards, until it has COUNT keys.
+    func scan(_ reply: inout ReplyBuffer) {
+        guard let cursor = self.cursor(self.arguments[0]) else { return reply.error("ERR invalid cursor") }
+        var count: Int64 = 10
+        var pattern: UnsafeRawBufferPointer?
+        var isOtherType = false
+        var at = 1
+        while at < self.arguments.count {
+            guard at + 1 < self.arguments.count else { return reply.error(Text.syntax) }
+            let value = self.arguments[at + 1]
+            if spells(self.arguments[at], "count") {
+                guard let number = integer(value) else { return reply.error(Text.notInteger) }
+                guard number >= 1 else { return reply.error(Text.syntax) }
+                count = number
+            } else if spells(self.arguments[at], "match") {
+                pattern = value
+            } else if spells(self.arguments[at], "type") {
+                isOtherType = !spells(value, "string")
+            } else {
+                return reply.error(Text.syntax)
+            }
+            at += 2
+        }
+        var found: [Record] = []
+        var shard = min(cursor, self.shards.count)
+        var seen: Int64 = 0
+        while shard < self.shards.count, seen < count {
+            for slot in 0..<self.shards[shard].capacity {
+                guard let record = self.shards[shard].record(at: slot), self.isAlive(record) else { continue }
+                seen += 1
+                if !isOtherType, pattern.map({ globMatches($0, record.key) }) ?? true { found.append(record) }
+            }
+            shard += 1
+        }
+        reply.array(2)
+        reply.bulk(Int64(shard == self.shards.count ? 0 : shard))
+        reply.array(found.count)
+        for record in found { reply.bulk(record.key) }
+    }
+
+    private func cursor(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        guard bytes.count > 0, bytes.count <= 20 else { return nil }
+        var value: UInt64 = 0
+        for byte in bytes {
+            guard byte >= 0x30, byte <= 0x39 else { return nil }
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 0x30))
+            guard !overflow, !carry else { return nil }
+            value = sum
+        }
+        return Int(min(value, UInt64(self.shards.count)))
+    }
+
+    func randomkey(_ reply: inout ReplyBuffer) {
+        guard self.count > 0 else { return reply.null() }
+        // From a random shard and slot on, the first that is alive.
+        let start = Int(self.randomBits % UInt64(self.shards.count))
+        for step in 0..<self.shards.count {
+            let shard = self.shards[(start + step) % self.shards.count]
+            guard shard.count > 0 else { continue }
+            let first = Int((self.randomBits >> 32) % UInt64(shard.capacity))
+            for offset in 0..<shard.capacity {
+                if let record = shard.record(at: (first + offset) % shard.capacity), self.isAlive(record) {
+                    return reply.bulk(record.key)
+                }
+            }
+        }
+        reply.null()
+    }
+
+    func object(_ reply: inout ReplyBuffer) {
+        let subcommand = self.arguments[0]
+        if spells(subcommand, "help") {
+            guard self.arguments.count == 1 else { return self.objectArity("help", &reply) }
+            reply.array(Self.objectHelp.count)
+            for line in Self.objectHelp { reply.simple(line) }
+            return
+        }
+        let names: [StaticString] = ["encoding", "freq", "idletime", "refcount"]
+        guard let name = names.first(where: { spells(subcommand, $0) }) else {
+            return reply.error(
+                "ERR unknown subcommand '\(String(decoding: subcommand.prefix(128), as: UTF8.self))'. Try OBJECT HELP.")
+        }
+        guard self.arguments.count == 2 else { return self.objectArity(name, &reply) }
+        guard let record = self.lookup(self.arguments[1]) else { return reply.null() }
+        if spells(subcommand, "encoding") {
+            switch record.form {
+            case .automatic where integer(record.value) != nil: reply.bulk("int")
+            case .automatic, .text: reply.bulk(record.valueLength <= 44 ? "embstr" : "raw")
+            case .raw: reply.bulk("raw")
+            }
+        } else if spells(subcommand, "freq") {
+            reply.error(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+        } else if spells(subcommand, "idletime") {
+            let now = UInt32(truncatingIfNeeded: self.readClock.milliseconds / 1000)
+            reply.integer(Int64(now > record.accessed ? now - record.accessed : 0))
+        } else {
+            reply.integer(1)
+        }
+    }
+
+    private func objectArity(_ name: StaticString, _ reply: inout ReplyBuffer) {
+        reply.error("ERR wrong number of arguments for 'object|\(name)' command")
+    }
+
+    private static let objectHelp: [StaticString] = [
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value", "    associated with a <key>.",
+        "FREQ <key>", "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.", "IDLETIME <key>",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.", "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified", "    <key>.", "HELP",
+        "    Print this help.",
+    ]
+}
+
+/// Redis's glob: `*`, `?`, `[a-c]`, `[^x]`, `\` before a character that stands for itself.
+package func globMatches(_ pattern: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer) -> Bool {
+    var p = 0
+    var t = 0
+    // Where to go on after the last star, which takes one byte more each time: no recursion, O(pattern × text).
+    var star: (p: Int, t: Int)?
+    while t < text.count {
+        if p < pattern.count, pattern[p] == 0x2a {
+            star = (p + 1, t)
+            p += 1
+            continue
+        }
+        if p < pattern.count, let next = matchOne(pattern, p, text[t]) {
+            p = next
+            t += 1
+            continue
+        }
+        guard let back = star else { return false }
+        star = (back.p, back.t + 1)
+        p = back.p
+        t = back.t + 1
+    }
+    while p < pattern.count, pattern[p] == 0x2a { p += 1 }
+    return p == pattern.count
+}
+
+/// Where the pattern goes on after matching one byte; nil where it does not match.
+private func matchOne(_ pattern: UnsafeRawBufferPointer, _ start: Int, _ byte: UInt8) -> Int? {
+    switch pattern[start] {
+    case 0x3f:
+        return start + 1
+    case 0x5b:
+        var p = start + 1
+        let isNegated = p < pattern.count && pattern[p] == 0x5e
+        if isNegated { p += 1 }
+        var isMatch = false
+        while p < pattern.count, pattern[p] != 0x5d {
+            if pattern[p] == 0x5c, p + 1 < pattern.count {
+                p += 1
+                if pattern[p] == byte { isMatch = true }
+            } else if p + 2 < pattern.count, pattern[p + 1] == 0x2d {
+                let low = min(pattern[p], pattern[p + 2])
+                let high = max(pattern[p], pattern[p + 2])
+                if byte >= low, byte <= high { isMatch = true }
+                p += 2
+            } else if pattern[p] == byte {
+                isMatch = true
+            }
+            p += 1
+        }
+        return isMatch != isNegated ? min(p + 1, pattern.count) : nil
+    case 0x5c where start + 1 < pattern.count:
+        return pattern[start + 1] == byte ? start + 2 : nil
+    default:
+        return pattern[start] == byte ? start + 1 : nil
+    }
+}

@@ -1,0 +1,103 @@
+import Glibc
+import Replication
+
+/// A part of the keyspace: an open-addressing table of records (linear probing, backward shift on removal). Slots hold the
+/// record's address in the low 48 bits and 16 bits of its hash above.
+struct Shard {
+    private(set) var slots: UnsafeMutablePointer<UInt64>?
+    private(set) var capacity = 0
+    private(set) var count = 0
+    /// Records with an expiry.
+    var expiring = 0
+    /// Index of the last entry that removed a key here: what WATCH of an absent key is checked against.
+    var lastRemoval: LogIndex = 0
+    /// Serialised for the checkpoint under way.
+    var isFrozenDone = true
+
+    private static let addressMask: UInt64 = (1 << 48) - 1
+
+    func record(at slot: Int) -> Record? {
+        let word = self.slots![slot]
+        return word == 0 ? nil : Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
+    }
+
+    /// The slot of a key; nil where it is absent. `hash` is the key's; its low half picked the shard.
+    func find(_ key: UnsafeRawBufferPointer, hash: UInt64) -> Int? {
+        guard self.capacity > 0 else { return nil }
+        let tag = hash & ~Self.addressMask
+        let mask = self.capacity - 1
+        var slot = Self.home(hash, mask)
+        while true {
+            let word = self.slots![slot]
+            if word == 0 { return nil }
+            if word & ~Self.addressMask == tag {
+                let record = Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
+                if record.keyLength == key.count, key.count == 0 || memcmp(record.key.baseAddress!, key.baseAddress!, key.count) == 0 {
+                    return slot
+                }
+            }
+            slot = (slot + 1) & mask
+        }
+    }
+
+    private static func home(_ hash: UInt64, _ mask: Int) -> Int { Int(truncatingIfNeeded: hash >> 20) & mask }
+
+    /// - Precondition: the key is absent.
+    mutating func insert(_ record: Record, hash: UInt64, rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        if (self.count + 1) * 4 > self.capacity * 3 { self.grow(rehash) }
+        self.place(record, hash)
+        self.count += 1
+    }
+
+    private mutating func place(_ record: Record, _ hash: UInt64) {
+        let mask = self.capacity - 1
+        var slot = Self.home(hash, mask)
+        while self.slots![slot] != 0 { slot = (slot + 1) & mask }
+        self.slots![slot] = UInt64(UInt(bitPattern: record.base)) | (hash & ~Self.addressMask)
+    }
+
+    mutating func replace(at slot: Int, _ record: Record) {
+        self.slots![slot] = UInt64(UInt(bitPattern: record.base)) | (self.slots![slot] & ~Self.addressMask)
+    }
+
+    mutating func remove(at hole: Int, rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        let mask = self.capacity - 1
+        var hole = hole
+        var slot = (hole + 1) & mask
+        while self.slots![slot] != 0 {
+            let home = Self.home(rehash(self.record(at: slot)!.key), mask)
+            // Whether the record may move back: its home is not between the hole and it.
+            if (slot &- home) & mask >= (slot &- hole) & mask {
+                self.slots![hole] = self.slots![slot]
+                hole = slot
+            }
+            slot = (slot + 1) & mask
+        }
+        self.slots![hole] = 0
+        self.count -= 1
+    }
+
+    private mutating func grow(_ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        let old = self.slots
+        let oldCapacity = self.capacity
+        self.capacity = max(8, oldCapacity * 2)
+        self.slots = .allocate(capacity: self.capacity)
+        self.slots!.initialize(repeating: 0, count: self.capacity)
+        for slot in 0..<oldCapacity {
+            let word = old![slot]
+            guard word != 0 else { continue }
+            let record = Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
+            self.place(record, rehash(record.key))
+        }
+        old?.deallocate()
+    }
+
+    /// Frees the table, not the records.
+    mutating func removeAll() {
+        self.slots?.deallocate()
+        self.slots = nil
+        self.capacity = 0
+        self.count = 0
+        self.expiring = 0
+    }
+}

@@ -1,0 +1,87 @@
+package import Replication
+
+/// Commands of the system group. A command is u8 kind, body.
+package enum CatalogCommand: Sendable {
+    case report(Incident)
+
+    package func encoded() -> [UInt8] {
+        switch self {
+        case .report(let incident): [1] + incident.encoded()
+        }
+    }
+}
+
+/// The state of the system group: the ledger of incidents.
+package final class CatalogMachine {
+    /// The newest that are kept.
+    package static let maxIncidents = 10_000
+    package var time = WallTime(nanoseconds: 0)
+    /// Oldest first.
+    package private(set) var incidents: [Incident] = []
+    /// Number of the first in `incidents`, counted from the cluster's birth.
+    private var firstNumber: UInt64 = 1
+    private let hashKey: HashKey
+
+    package init(hashKey: HashKey) { self.hashKey = hashKey }
+
+    /// Total: whatever the bytes, there is an outcome; false where they mean nothing.
+    @discardableResult
+    package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex) -> Bool {
+        guard command.count > 1, command[0] == 1 else { return false }
+        var offset = 1
+        guard let report = Incident(command, at: &offset), offset == command.count else { return false }
+        if let at = self.incidents.lastIndex(where: { $0.isSame(as: report) }) {
+            self.incidents[at].merge(report)
+        } else {
+            self.incidents.append(report)
+            if self.incidents.count > Self.maxIncidents {
+                self.incidents.removeFirst()
+                self.firstNumber += 1
+            }
+        }
+        return true
+    }
+
+    /// Of all state. O(state).
+    package var digest: Hash128 {
+        var hasher = SipHasher128(key: self.hashKey)
+        self.snapshot().withUnsafeBytes { hasher.combine($0) }
+        return hasher.finalize()
+    }
+
+    // MARK: Snapshots
+
+    /// u32 "KCT1", u64 first number, u32 incidents, each as in a report.
+    package func snapshot() -> [UInt8] {
+        var out: [UInt8] = Array("KCT1".utf8)
+        withUnsafeBytes(of: self.firstNumber.littleEndian) { out.append(contentsOf: $0) }
+        withUnsafeBytes(of: UInt32(self.incidents.count).littleEndian) { out.append(contentsOf: $0) }
+        for incident in self.incidents { out.append(contentsOf: incident.encoded()) }
+        return out
+    }
+
+    package struct Malformed: Error {}
+
+    package func restore(_ bytes: UnsafeRawBufferPointer) throws(Malformed) {
+        guard bytes.count >= 16, bytes.prefix(4).elementsEqual("KCT1".utf8) else { throw Malformed() }
+        self.firstNumber = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
+        let count = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 12, as: UInt32.self))
+        guard count <= UInt32(Self.maxIncidents) else { throw Malformed() }
+        var offset = 16
+        self.incidents = []
+        for _ in 0..<count {
+            guard let incident = Incident(bytes, at: &offset) else { throw Malformed() }
+            self.incidents.append(incident)
+        }
+        guard offset == bytes.count else { throw Malformed() }
+    }
+
+    // MARK: JSON
+
+    /// The ledger as the command line prints it, oldest first.
+    package func incidentsJSON(into out: inout [UInt8]) {
+        var rows: [String] = []
+        for (at, incident) in self.incidents.enumerated() { rows.append(incident.json(id: self.firstNumber + UInt64(at))) }
+        out.append(contentsOf: "{\"incidents\":[\(rows.joined(separator: ","))]}".utf8)
+    }
+}

@@ -1,0 +1,153 @@
+import Replication
+
+/// Decides where each batch goes. Pure: the shell only creates files, writes bytes at offsets and syncs.
+///
+/// Segments are files of equal size, written in full once and then recycled: an append to one changes no metadata. Each
+/// begins with what every group needs to be known by when older segments are gone. A segment is free when all groups'
+/// snapshots cover it and all older ones are free.
+package struct JournalWriter: Sendable {
+    package let identity: JournalIdentity
+    package let segmentBlocks: Int
+    package private(set) var nextSequence: UInt64
+    private var nextGeneration: UInt64
+    private var nextFile: UInt32
+    /// Oldest first; the last is the current one where `block` is set.
+    package private(set) var segments: [JournalSegment]
+    private var free: [UInt32]
+    /// Next block in the current segment; nil: a new segment begins with the next batch.
+    private var block: Int?
+    private var groups: [GroupState] = []
+    private var encoder = BatchEncoder()
+
+    private struct GroupState: Sendable {
+        var group: GroupID
+        var end: (index: LogIndex, term: Term) = (0, 0)
+        /// Terms of the entries that a truncation could bring back to the end are not kept: it names them anew.
+        var hardState: HardState?
+        var snapshot: SnapshotMark?
+    }
+
+    /// What to write, in one sync.
+    package struct Plan: Sendable {
+        package var file: UInt32
+        /// The file does not exist yet: create it in full, zeroed, before.
+        package var isNew: Bool
+        package var offset: Int
+        package var bytes: [UInt8]
+    }
+
+    package init(identity: JournalIdentity, segmentBytes: Int, recovered: RecoveredJournal) {
+        self.identity = identity
+        self.segmentBlocks = segmentBytes / JournalFormat.blockBytes
+        self.nextSequence = recovered.nextSequence
+        self.nextGeneration = recovered.nextGeneration
+        self.segments = recovered.segments
+        self.nextFile = (recovered.segments.map(\.file).max() ?? 0) + 1
+        self.free = []
+        for group in recovered.groups {
+            var state = GroupState(group: group.group)
+            state.hardState = group.hardState == .initial ? nil : group.hardState
+            state.snapshot = group.snapshot
+            state.end =
+                group.entries.last.map { ($0.index, $0.term) } ?? group.snapshot.map { ($0.index, $0.term) } ?? (0, 0)
+            self.groups.append(state)
+        }
+    }
+
+    /// Files found at start that hold nothing, or nothing of this journal: to be used before new ones are made.
+    package mutating func addFree(_ file: UInt32) {
+        self.free.append(file)
+        self.nextFile = max(self.nextFile, file + 1)
+    }
+
+    /// Plans one batch. The caller writes and syncs it before it plans the next. O(bytes).
+    package mutating func plan(_ records: [JournalRecord]) -> Plan {
+        let groupBound = self.groups.count + records.count
+        let needed = BatchEncoder.blockCount(records: records, groups: groupBound)
+        if let block = self.block, block + needed <= self.segmentBlocks {
+            return self.plan(records, in: self.segments[self.segments.count - 1].file, at: block, isNew: false)
+        }
+        // A new segment, whose first batch tells first what was known before.
+        let isNew = self.free.isEmpty
+        let file = isNew ? self.nextFile : self.free.removeFirst()
+        if isNew { self.nextFile += 1 }
+        self.segments.append(JournalSegment(file: file, generation: self.nextGeneration))
+        self.nextGeneration += 1
+        let table = self.table()
+        let total = BatchEncoder.blockCount(records: table + records, groups: groupBound)
+        invariant(total <= self.segmentBlocks, "a batch of \(total) blocks, a segment has \(self.segmentBlocks)")
+        return self.plan(table + records, in: file, at: 0, isNew: isNew)
+    }
+
+    private mutating func plan(_ records: [JournalRecord], in file: UInt32, at block: Int, isNew: Bool) -> Plan {
+        let segment = self.segments.count - 1
+        let before = self.groups.map { ($0.group, $0.end) }
+        for record in records { self.note(record, segment) }
+        var ends: [BatchEncoder.GroupEnds] = []
+        for group in self.groups where records.contains(where: { $0.group == group.group }) {
+            let old = before.first { $0.0 == group.group }?.1 ?? (0, 0)
+            ends.append(BatchEncoder.GroupEnds(group: group.group, before: old, after: group.end))
+        }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(
+            BatchEncoder.blockCount(records: records, groups: ends.count) * JournalFormat.blockBytes)
+        self.encoder.encode(
+            records, ends: ends, identity: self.identity, generation: self.segments[segment].generation,
+            sequence: self.nextSequence, firstBlock: block, into: &bytes)
+        self.nextSequence += 1
+        self.block = block + bytes.count / JournalFormat.blockBytes
+        self.recycle()
+        return Plan(file: file, isNew: isNew, offset: block * JournalFormat.blockBytes, bytes: bytes)
+    }
+
+    /// The current segment took a failed sync: nothing more goes into it.
+    package mutating func abandonSegment() { self.block = nil }
+
+    private mutating func note(_ record: JournalRecord, _ segment: Int) {
+        var at = self.groups.firstIndex { $0.group == record.group } ?? -1
+        if at < 0 {
+            self.groups.append(GroupState(group: record.group))
+            at = self.groups.count - 1
+        }
+        switch record {
+        case .entry(let entry):
+            self.groups[at].end = (entry.index, entry.term)
+            self.segments[segment].note(entry.group, entry.index)
+        case .truncate(_, let after):
+            // The term there is not known here; the entries that follow name it.
+            if self.groups[at].end.index > after { self.groups[at].end = (after, 0) }
+        case .hardState(_, let state):
+            self.groups[at].hardState = state
+        case .snapshot(_, let mark):
+            if mark.index >= self.groups[at].snapshot?.index ?? 0 { self.groups[at].snapshot = mark }
+            if mark.index > self.groups[at].end.index { self.groups[at].end = (mark.index, mark.term) }
+        case .end:
+            break
+        }
+    }
+
+    private func table() -> [JournalRecord] {
+        var records: [JournalRecord] = []
+        for group in self.groups {
+            if let state = group.hardState { records.append(.hardState(group.group, state)) }
+            if let mark = group.snapshot { records.append(.snapshot(group.group, mark)) }
+            records.append(.end(group.group, index: group.end.index, term: group.end.term))
+        }
+        return records
+    }
+
+    private mutating func recycle() {
+        while self.segments.count > 1 {
+            let oldest = self.segments[0]
+            let isNeeded = oldest.highest.contains { group, index in
+                index > self.groups.first { $0.group == group }?.snapshot?.index ?? 0
+            }
+            guard !isNeeded else { return }
+            self.free.append(oldest.file)
+            self.segments.removeFirst()
+        }
+    }
+
+    /// Files that hold nothing needed.
+    package var freeFiles: Int { self.free.count }
+}

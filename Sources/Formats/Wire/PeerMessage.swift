@@ -1,0 +1,95 @@
+public import Replication
+
+/// Everything that travels on the data connection between two nodes.
+public enum PeerMessage: Sendable, Equatable {
+    case replica(Message)
+    case forward(Forward)
+    case snapshot(SnapshotPiece)
+    case snapshotReply(SnapshotReply)
+    /// Asks the group's leader for a time entry: a reader's clock is past a key's expiry, the state's time is not.
+    case advanceTime(group: GroupID)
+    /// Asks how many other nodes hold an entry durably, and answers (the Redis command WAIT).
+    case copies(group: GroupID, index: LogIndex, ticket: UInt64)
+    case copiesReply(ticket: UInt64, count: UInt32)
+    /// Asks the group's leader to hand over; 0 leaves the choice to it.
+    case transfer(group: GroupID, to: NodeID)
+}
+
+/// A stretch of one origin run's stream into one group, on its way to the leader.
+public struct Forward: Sendable, Equatable {
+    public var group: GroupID
+    public var block: OriginBlock
+
+    public init(group: GroupID, block: OriginBlock) {
+        self.group = group
+        self.block = block
+    }
+}
+
+/// Commands of one origin run with consecutive sequences: the unit in which commands are forwarded, put into an entry,
+/// retried and applied exactly once.
+public struct OriginBlock: Sendable, Equatable {
+    public var origin: NodeID
+    public var run: Run
+    public var firstSequence: UInt64
+    /// The origin has had the replies of all sequences below this one.
+    public var lowestUnanswered: UInt64
+    public var count: UInt32
+    /// `count` times: u32 length, command.
+    public var commands: [UInt8]
+
+    public init(
+        origin: NodeID, run: Run, firstSequence: UInt64, lowestUnanswered: UInt64, count: UInt32, commands: [UInt8]
+    ) {
+        self.origin = origin
+        self.run = run
+        self.firstSequence = firstSequence
+        self.lowestUnanswered = lowestUnanswered
+        self.count = count
+        self.commands = commands
+    }
+}
+
+/// A stretch of a snapshot file on its way to a replica that needs what the log no longer has.
+public struct SnapshotPiece: Sendable, Equatable {
+    public var group: GroupID
+    /// The sending leader's term.
+    public var term: Term
+    public var mark: SnapshotMark
+    /// Size of the whole file in bytes.
+    public var size: UInt64
+    public var offset: UInt64
+    public var bytes: [UInt8]
+
+    public init(group: GroupID, term: Term, mark: SnapshotMark, size: UInt64, offset: UInt64, bytes: [UInt8]) {
+        self.group = group
+        self.term = term
+        self.mark = mark
+        self.size = size
+        self.offset = offset
+        self.bytes = bytes
+    }
+}
+
+public struct SnapshotReply: Sendable, Equatable {
+    public enum Verdict: UInt8, Sendable {
+        /// Go on at `nextOffset`.
+        case more = 1
+        /// The state is installed.
+        case installed = 2
+        /// The bytes did not add up: start again.
+        case damaged = 3
+    }
+
+    public var group: GroupID
+    public var index: LogIndex
+    public var nextOffset: UInt64
+    public var verdict: Verdict
+
+    public init(group: GroupID, index: LogIndex, nextOffset: UInt64, verdict: Verdict) {
+        self.group = group
+        self.index = index
+        self.nextOffset = nextOffset
+        self.verdict = verdict
+    }
+}

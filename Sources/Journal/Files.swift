@@ -1,0 +1,112 @@
+import Glibc
+
+/// A system call that failed, and on what.
+package struct FileError: Error, Sendable, CustomStringConvertible {
+    package var call: String
+    package var path: String
+    package var code: Int32
+
+    package var description: String { "\(self.call) \(self.path): \(String(cString: strerror(self.code)))" }
+}
+
+/// The few file operations that the journal and the snapshots stand on. Blocking: never called on the core loop once a
+/// node serves.
+package enum Files {
+    package static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(FileError) -> Int32 {
+        let fd = Glibc.open(path, flags | O_CLOEXEC, mode)
+        guard fd >= 0 else { throw FileError(call: "open", path: path, code: errno) }
+        return fd
+    }
+
+    /// All of `bytes`, at `offset`.
+    package static func write(_ fd: Int32, _ bytes: [UInt8], at offset: Int, path: String) throws(FileError) {
+        let code = bytes.withUnsafeBytes { buffer -> Int32 in
+            var done = 0
+            while done < buffer.count {
+                let count = pwrite(fd, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+                if count >= 0 { done += count } else if errno != EINTR { return errno }
+            }
+            return 0
+        }
+        guard code == 0 else { throw FileError(call: "write", path: path, code: code) }
+    }
+
+    package static func sync(_ fd: Int32, path: String) throws(FileError) {
+        guard fdatasync(fd) == 0 else { throw FileError(call: "fdatasync", path: path, code: errno) }
+    }
+
+    package static func read(_ path: String) throws(FileError) -> [UInt8] {
+        let fd = try Self.open(path, O_RDONLY)
+        defer { close(fd) }
+        var status = stat()
+        guard fstat(fd, &status) == 0 else { throw FileError(call: "fstat", path: path, code: errno) }
+        return try Self.read(fd, at: 0, count: Int(status.st_size), path: path)
+    }
+
+    /// Up to `count` bytes; fewer where the file ends.
+    package static func read(_ fd: Int32, at offset: Int, count: Int, path: String) throws(FileError) -> [UInt8] {
+        var failure: Int32 = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            while filled < count {
+                let got = pread(fd, buffer.baseAddress! + filled, count - filled, off_t(offset + filled))
+                if got < 0, errno == EINTR { continue }
+                if got < 0 { failure = errno }
+                if got <= 0 { break }
+                filled += got
+            }
+        }
+        guard failure == 0 else { throw FileError(call: "read", path: path, code: failure) }
+        return bytes
+    }
+
+    package static func size(_ fd: Int32) -> Int {
+        var status = stat()
+        return fstat(fd, &status) == 0 ? Int(status.st_size) : 0
+    }
+
+    /// Creates or replaces a small file, durably: written beside it, synced, renamed, the directory synced.
+    package static func replace(_ path: String, with bytes: [UInt8], directory: String) throws(FileError) {
+        let temporary = path + ".new"
+        let fd = try Self.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
+        defer { close(fd) }
+        try Self.write(fd, bytes, at: 0, path: temporary)
+        try Self.sync(fd, path: temporary)
+        try Self.rename(temporary, path, directory: directory)
+    }
+
+    package static func rename(_ from: String, _ to: String, directory: String) throws(FileError) {
+        guard Glibc.rename(from, to) == 0 else { throw FileError(call: "rename", path: to, code: errno) }
+        try Self.syncDirectory(directory)
+    }
+
+    package static func syncDirectory(_ path: String) throws(FileError) {
+        let fd = try Self.open(path, O_RDONLY | O_DIRECTORY)
+        defer { close(fd) }
+        guard fsync(fd) == 0 else { throw FileError(call: "fsync", path: path, code: errno) }
+    }
+
+    package static func makeDirectory(_ path: String) throws(FileError) {
+        if mkdir(path, 0o700) != 0, errno != EEXIST { throw FileError(call: "mkdir", path: path, code: errno) }
+    }
+
+    /// Names in a directory, sorted; empty where it cannot be read.
+    package static func list(_ path: String) -> [String] {
+        guard let directory = opendir(path) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+}
+
+/// CLOCK_BOOTTIME, in nanoseconds.
+func bootTime() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}

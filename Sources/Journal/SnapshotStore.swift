@@ -1,0 +1,355 @@
+package import Formats
+import Glibc
+package import Replication
+import Synchronization
+
+/// Snapshot files of a node's groups, written and read by a thread of their own.
+///
+/// A file is `KSNP`, u32 version, u32 length of the mark, the mark, u32 checksum of all that; then for each block u32 length,
+/// u32 CRC32C, its bytes; then u32 0xffffffff, u32 checksum of the blocks' checksums, u64 count of blocks. Nothing in it is a
+/// node's own: equal states give equal files, so that a bad block may come from a peer.
+package final class SnapshotStore: Sendable {
+    package enum Done: Sendable {
+        case blockWritten(GroupID)
+        case durable(GroupID, LogIndex)
+        case failed(GroupID, LogIndex, String)
+        /// `bytes` nil: the file is gone or bad.
+        case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
+        case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
+        /// Blocks come in order; after the last an empty one with `isLast`. `failure`: the file is bad from here.
+        case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, failure: String?)
+    }
+
+    private enum Work: Sendable {
+        case begin(GroupID, SnapshotMark)
+        case block(GroupID, [UInt8])
+        case finish(GroupID)
+        case abandon(GroupID)
+        case read(GroupID, LogIndex, offset: UInt64, MemberID)
+        case stage(SnapshotPiece)
+        case load(GroupID, LogIndex)
+        case other(@Sendable () throws -> Void)
+        case close
+    }
+
+    private let directory: String
+    private let work = Mutex<[Work]>([])
+    private let signal = Signal()
+    private let thread = JoinableThread()
+    private let completion: @Sendable (Done) -> Void
+
+    /// - Parameter completion: called on the store's thread.
+    package init(directory: String, completion: @escaping @Sendable (Done) -> Void) throws(FileError) {
+        self.directory = directory
+        self.completion = completion
+        try Files.makeDirectory(directory)
+        for name in Files.list(directory) where name.hasSuffix(".part") { unlink(directory + "/" + name) }
+        self.thread.start(name: "snapshots") { [self] in self.run() }
+    }
+
+    package func begin(_ group: GroupID, _ mark: SnapshotMark) { self.add(.begin(group, mark)) }
+    package func block(_ group: GroupID, _ bytes: [UInt8]) { self.add(.block(group, bytes)) }
+    package func finish(_ group: GroupID) { self.add(.finish(group)) }
+    package func abandon(_ group: GroupID) { self.add(.abandon(group)) }
+    package func read(_ group: GroupID, index: LogIndex, offset: UInt64, for member: MemberID) {
+        self.add(.read(group, index, offset: offset, member))
+    }
+    package func stage(_ piece: SnapshotPiece) { self.add(.stage(piece)) }
+    package func load(_ group: GroupID, index: LogIndex) { self.add(.load(group, index)) }
+    /// Other small file work that must not hold up the core loop.
+    package func perform(_ work: @escaping @Sendable () throws -> Void) { self.add(.other(work)) }
+    package func close() {
+        self.add(.close)
+        self.thread.join()
+    }
+
+    private func add(_ item: Work) {
+        self.work.withLock { $0.append(item) }
+        self.signal.raise()
+    }
+
+    // MARK: On the thread
+
+    private struct Writing {
+        var group: GroupID
+        var mark: SnapshotMark
+        var path: String
+        var fd: Int32
+        var offset: Int
+        var blocks: UInt64 = 0
+        var checksum: UInt32 = 0
+        var failure: String?
+    }
+
+    private struct Staging {
+        var group: GroupID
+        var index: LogIndex
+        var path: String
+        var fd: Int32
+    }
+
+    private func run() {
+        var writing: [Writing] = []
+        var staging: [Staging] = []
+        while true {
+            self.signal.wait()
+            let items = self.work.withLock { items in
+                defer { items.removeAll() }
+                return items
+            }
+            for item in items {
+                switch item {
+                case .begin(let group, let mark): self.begin(group, mark, &writing)
+                case .block(let group, let bytes): self.block(group, bytes, &writing)
+                case .finish(let group): self.finish(group, &writing)
+                case .abandon(let group): Self.drop(group, &writing)
+                case .read(let group, let index, let offset, let member): self.read(group, index, offset, member)
+                case .stage(let piece): self.stage(piece, &staging)
+                case .load(let group, let index): self.load(group, index)
+                case .other(let work): try? work()
+                case .close:
+                    for file in writing { Glibc.close(file.fd) }
+                    for file in staging { Glibc.close(file.fd) }
+                    return
+                }
+            }
+        }
+    }
+
+    private func path(_ group: GroupID, _ index: LogIndex) -> String {
+        self.directory + "/" + Self.name(group, index)
+    }
+
+    private static func name(_ group: GroupID, _ index: LogIndex) -> String {
+        "\(group.rawValue)-\(index).snapshot"
+    }
+
+    private func begin(_ group: GroupID, _ mark: SnapshotMark, _ writing: inout [Writing]) {
+        Self.drop(group, &writing)
+        let path = self.path(group, mark.index) + ".part"
+        var file = Writing(group: group, mark: mark, path: path, fd: -1, offset: 0)
+        do {
+            file.fd = try Files.open(path, O_RDWR | O_CREAT | O_TRUNC)
+            let header = SnapshotFile.header(mark)
+            try Files.write(file.fd, header, at: 0, path: path)
+            file.offset = header.count
+        } catch {
+            file.failure = "\(error)"
+        }
+        writing.append(file)
+    }
+
+    private func block(_ group: GroupID, _ bytes: [UInt8], _ writing: inout [Writing]) {
+        defer { self.completion(.blockWritten(group)) }
+        guard let at = writing.firstIndex(where: { $0.group == group }), writing[at].failure == nil else { return }
+        var framed: [UInt8] = []
+        framed.reserveCapacity(bytes.count + 8)
+        let checksum = CRC32C.of(bytes[...])
+        framed.append(littleEndian: UInt32(bytes.count))
+        framed.append(littleEndian: checksum)
+        framed.append(contentsOf: bytes)
+        do {
+            try Files.write(writing[at].fd, framed, at: writing[at].offset, path: writing[at].path)
+            writing[at].offset += framed.count
+            writing[at].blocks += 1
+            writing[at].checksum = SnapshotFile.chain(writing[at].checksum, checksum)
+        } catch {
+            writing[at].failure = "\(error)"
+        }
+    }
+
+    private func finish(_ group: GroupID, _ writing: inout [Writing]) {
+        guard let at = writing.firstIndex(where: { $0.group == group }) else { return }
+        let file = writing.remove(at: at)
+        defer { if file.fd >= 0 { Glibc.close(file.fd) } }
+        do {
+            if let failure = file.failure { throw DirectoryRefused(failure) }
+            let footer = SnapshotFile.footer(blocks: file.blocks, checksum: file.checksum)
+            try Files.write(file.fd, footer, at: file.offset, path: file.path)
+            try Files.sync(file.fd, path: file.path)
+            try Files.rename(file.path, self.path(group, file.mark.index), directory: self.directory)
+            self.removeOlder(group, than: file.mark.index)
+            self.completion(.durable(group, file.mark.index))
+        } catch {
+            unlink(file.path)
+            self.completion(.failed(group, file.mark.index, "\(error)"))
+        }
+    }
+
+    private static func drop(_ group: GroupID, _ writing: inout [Writing]) {
+        writing.removeAll { file in
+            guard file.group == group else { return false }
+            if file.fd >= 0 { Glibc.close(file.fd) }
+            unlink(file.path)
+            return true
+        }
+    }
+
+    private func removeOlder(_ group: GroupID, than index: LogIndex) {
+        let prefix = "\(group.rawValue)-"
+        for name in Files.list(self.directory) where name.hasPrefix(prefix) && name.hasSuffix(".snapshot") {
+            let digits = name.dropFirst(prefix.count).dropLast(".snapshot".count)
+            // The one before stays, until the journal knows of its successor.
+            if let other = LogIndex(digits), other < index, !self.isNewestBelow(index, other, group) {
+                unlink(self.directory + "/" + name)
+            }
+        }
+    }
+
+    private func isNewestBelow(_ index: LogIndex, _ candidate: LogIndex, _ group: GroupID) -> Bool {
+        let prefix = "\(group.rawValue)-"
+        let others = Files.list(self.directory).compactMap { name -> LogIndex? in
+            guard name.hasPrefix(prefix), name.hasSuffix(".snapshot") else { return nil }
+            return LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count))
+        }
+        return others.filter { $0 < index }.max() == candidate
+    }
+
+    private func read(_ group: GroupID, _ index: LogIndex, _ offset: UInt64, _ member: MemberID) {
+        let path = self.path(group, index)
+        var bytes: [UInt8]?
+        var size = 0
+        if let fd = try? Files.open(path, O_RDONLY) {
+            size = Files.size(fd)
+            if offset < UInt64(size) { bytes = try? Files.read(fd, at: Int(offset), count: 1 << 20, path: path) }
+            Glibc.close(fd)
+        }
+        self.completion(.read(group, index, offset: offset, size: UInt64(size), bytes: bytes, for: member))
+    }
+
+    private func stage(_ piece: SnapshotPiece, _ staging: inout [Staging]) {
+        let index = piece.mark.index
+        let path = self.path(piece.group, index) + ".part"
+        do {
+            if piece.offset == 0 {
+                staging.removeAll { file in
+                    guard file.group == piece.group else { return false }
+                    Glibc.close(file.fd)
+                    if file.index != index { unlink(file.path) }
+                    return true
+                }
+                let fd = try Files.open(path, O_RDWR | O_CREAT | O_TRUNC)
+                staging.append(Staging(group: piece.group, index: index, path: path, fd: fd))
+            }
+            guard let at = staging.firstIndex(where: { $0.group == piece.group && $0.index == index }) else {
+                throw DirectoryRefused("a piece of no known snapshot")
+            }
+            let fd = staging[at].fd
+            try Files.write(fd, piece.bytes, at: Int(piece.offset), path: path)
+            let next = piece.offset + UInt64(piece.bytes.count)
+            guard next >= piece.size else {
+                return self.completion(
+                    .staged(piece.group, index, nextOffset: next, isWhole: false, isDamaged: false))
+            }
+            try Files.sync(fd, path: path)
+            Glibc.close(fd)
+            staging.remove(at: at)
+            guard try SnapshotFile.verify(path) == piece.mark else { throw DirectoryRefused("its blocks do not check") }
+            try Files.rename(path, self.path(piece.group, index), directory: self.directory)
+            self.removeOlder(piece.group, than: index)
+            self.completion(.staged(piece.group, index, nextOffset: next, isWhole: true, isDamaged: false))
+        } catch {
+            unlink(path)
+            self.completion(.staged(piece.group, index, nextOffset: 0, isWhole: false, isDamaged: true))
+        }
+    }
+
+    private func load(_ group: GroupID, _ index: LogIndex) {
+        do {
+            try SnapshotFile.read(self.path(group, index)) { block in
+                self.completion(.loaded(group, index, block: block, isLast: false, failure: nil))
+            }
+            self.completion(.loaded(group, index, block: [], isLast: true, failure: nil))
+        } catch {
+            self.completion(.loaded(group, index, block: [], isLast: true, failure: "\(error)"))
+        }
+    }
+}
+
+/// The form of a snapshot file.
+package enum SnapshotFile {
+    static let magic: UInt32 = 0x504e_534b  // "KSNP"
+    static let version: UInt32 = 1
+    static let endMark: UInt32 = .max
+    /// Blocks are small, so that a bad one is cheap to fetch; this bounds what a forged length can ask for.
+    static let maxBlockBytes = 64 << 20
+
+    static func header(_ mark: SnapshotMark) -> [UInt8] {
+        var body: [UInt8] = []
+        body.append(mark)
+        var out: [UInt8] = []
+        out.append(littleEndian: Self.magic)
+        out.append(littleEndian: Self.version)
+        out.append(littleEndian: UInt32(body.count))
+        out.append(contentsOf: body)
+        out.append(littleEndian: CRC32C.of(out[...]))
+        return out
+    }
+
+    static func footer(blocks: UInt64, checksum: UInt32) -> [UInt8] {
+        var out: [UInt8] = []
+        out.append(littleEndian: Self.endMark)
+        out.append(littleEndian: checksum)
+        out.append(littleEndian: blocks)
+        return out
+    }
+
+    static func chain(_ checksum: UInt32, _ block: UInt32) -> UInt32 {
+        var bytes: [UInt8] = []
+        bytes.append(littleEndian: block)
+        return CRC32C.of(bytes[...], seed: checksum)
+    }
+
+    /// The mark of a file all of whose blocks check.
+    package static func verify(_ path: String) throws -> SnapshotMark { try Self.read(path) { _ in } }
+
+    /// Gives each block in turn, checked. Throws at the first that is bad.
+    @discardableResult
+    package static func read(_ path: String, _ body: ([UInt8]) throws -> Void) throws -> SnapshotMark {
+        let fd = try Files.open(path, O_RDONLY)
+        defer { Glibc.close(fd) }
+        var offset = 0
+        func take(_ count: Int) throws -> [UInt8] {
+            let bytes = try Files.read(fd, at: offset, count: count, path: path)
+            guard bytes.count == count else { throw MalformedBytes("\(path) ends early") }
+            offset += count
+            return bytes
+        }
+        func words(_ bytes: [UInt8]) -> (UInt32, UInt32) {
+            bytes.withUnsafeBytes {
+                (
+                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
+                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+                )
+            }
+        }
+        var header = try take(12)
+        guard words(header) == (Self.magic, Self.version) else { throw MalformedBytes("\(path) is not a snapshot of this version") }
+        let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
+        header += try take(length)
+        guard words(try take(4) + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else { throw MalformedBytes("\(path): its head is bad") }
+        let mark = try header[12...].withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            return try reader.mark()
+        }
+        var checksum: UInt32 = 0
+        var blocks: UInt64 = 0
+        while true {
+            let (count, expected) = words(try take(8))
+            if count == Self.endMark {
+                let tail = try take(8)
+                let (low, high) = words(tail)
+                guard expected == checksum, UInt64(low) | UInt64(high) << 32 == blocks else {
+                    throw MalformedBytes("\(path): its end is bad")
+                }
+                return mark
+            }
+            guard Int(count) <= Self.maxBlockBytes else { throw MalformedBytes("\(path): block \(blocks) is bad") }
+            let block = try take(Int(count))
+            guard CRC32C.of(block[...]) == expected else { throw MalformedBytes("\(path): block \(blocks) is bad") }
+            checksum = Self.chain(checksum, expected)
+            blocks += 1
+            try body(block)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+import Formats
+import Journal
+import Logging
+import NIOCore
+import NodeCore
+import RedisServer
+import Replication
+import Transport
+
+extension Runtime {
+    func carryOut() {
+        if self.core.effects.journalTicket > 0 {
+            var records: [JournalRecord] = []
+            swap(&records, &self.core.effects.records)
+            self.journal.submit(records, ticket: self.core.effects.journalTicket)
+        }
+        if !self.core.effects.messages.isEmpty {
+            for (node, message) in self.core.effects.messages { _ = self.transport.send(message, to: node) }
+            self.transport.flush()
+        }
+        if !self.core.effects.replies.isEmpty {
+            self.core.effects.replyBytes.withUnsafeBytes { bytes in
+                for reply in self.core.effects.replies {
+                    self.redis.deliver(
+                        UnsafeRawBufferPointer(rebasing: bytes[reply.offset..<reply.offset + reply.count]),
+                        to: reply.client)
+                }
+            }
+        }
+        self.redis.flush()
+        for action in self.core.effects.snapshots { self.perform(action) }
+        for event in self.core.effects.events { self.log(event) }
+        let wantsTurn = self.core.effects.wantsTurn
+        self.core.effects.removeAll()
+        if wantsTurn { self.scheduleTurn() }
+    }
+
+    private func log(_ event: NodeEvent) {
+        switch event {
+        case .roleChanged(let group, let role, let term, let leader):
+            self.logger.notice(
+                "role changed",
+                metadata: [
+                    "group": "\(group)", "role": "\(role)", "term": "\(term)",
+                    "leader": "\(leader.map { "\($0)" } ?? "unknown")",
+                ])
+        case .suspected(let node, let cause):
+            self.logger.notice("peer suspected", metadata: ["peer": "\(node)", "cause": "\(cause)"])
+        case .trusted(let node):
+            self.logger.notice("peer is back", metadata: ["peer": "\(node)"])
+        case .checkpointBegun(let group, let index):
+            self.logger.debug("checkpoint begun", metadata: ["group": "\(group)", "index": "\(index)"])
+        case .checkpointDone(let group, let index):
+            self.logger.info("checkpoint done", metadata: ["group": "\(group)", "index": "\(index)"])
+        case .snapshotSent(let group, let index, let node):
+            self.logger.notice("snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
+        case .snapshotInstalled(let group, let index):
+            self.logger.notice("snapshot installed", metadata: ["group": "\(group)", "index": "\(index)"])
+        case .staleRun(let node, let run):
+            self.end(
+                ServerError(
+                    code: 73,
+                    message: "This data directory is an older copy: node \(node) has seen run \(run) of this node, and this is run \(self.identity.run). It must not vote with what it forgot. Move the directory away and let the node join anew."))
+        case .sessionRefused(let group, let node, let run):
+            self.logger.warning(
+                "commands of a retired run refused", metadata: ["group": "\(group)", "node": "\(node)", "run": "\(run)"])
+        case .sequenceGap(let group, let expected, let found):
+            self.logger.info(
+                "gap in a stream, sending again",
+                metadata: ["group": "\(group)", "expected": "\(expected)", "found": "\(found)"])
+        case .handedOver(let group):
+            self.logger.notice("leadership given up", metadata: ["group": "\(group)"])
+        case .diverged(let group, let index, let node):
+            self.logger.error(
+                "a peer's log contradicts ours", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
+        }
+    }
+}

@@ -1,0 +1,47 @@
+import Formats
+import Journal
+import Logging
+import NodeCore
+import Replication
+import Transport
+
+extension Runtime: PeerTransportDelegate {
+    func peerConnected(_ hello: Hello) {
+        self.begin()
+        self.redisAddresses[hello.member.node] = (hello.redisHost, Int(hello.redisPort))
+        if let write = self.runs.record(hello.run, of: hello.member.node) { self.snapshots.perform(write) }
+        self.core.peerConnected(hello.member, run: hello.run.run, seenOfUs: hello.seen)
+        self.scheduleTurn()
+    }
+
+    func peerDisconnected(_ node: NodeID) {
+        self.begin()
+        self.core.peerDisconnected(node)
+        self.scheduleTurn()
+    }
+
+    func peerRefused(_ node: NodeID) {
+        self.begin()
+        self.core.peerRefused(node)
+        self.scheduleTurn()
+    }
+
+    func received(_ message: PeerMessage, from member: MemberID) {
+        self.begin()
+        self.core.receive(message, from: member)
+    }
+
+    func receivedBatchEnd() { self.scheduleTurn() }
+
+    func runSeen(of node: NodeID) -> RunMark { self.runs.seen(of: node) }
+
+    /// Hands over what the heartbeat thread recorded, then lets the core judge silence: in this order, or a beat that
+    /// has arrived would count as missing.
+    func readHeartbeats() {
+        for peer in self.seed.peers where peer.node.rawValue != self.configuration.node {
+            guard let beat = self.heartbeats.latest(of: peer.node) else { continue }
+            self.core.heard(peer.node, at: beat.at, coreAge: beat.coreAge, syncAge: beat.syncAge)
+        }
+        self.core.judgeSilence()
+    }
+}

@@ -1,0 +1,54 @@
+import Formats
+import Journal
+import Logging
+import NIOCore
+import NodeCore
+import Replication
+
+extension Runtime {
+    func perform(_ action: SnapshotAction) {
+        switch action {
+        case .begin(let group, let mark): self.snapshots.begin(group, mark)
+        case .block(let group, let bytes): self.snapshots.block(group, bytes)
+        case .finish(let group): self.snapshots.finish(group)
+        case .abandon(let group): self.snapshots.abandon(group)
+        case .read(let group, let index, let offset, let member):
+            self.snapshots.read(group, index: index, offset: offset, for: member)
+        case .stage(let piece, _): self.snapshots.stage(piece)
+        case .load(let group, let index): self.snapshots.load(group, index: index)
+        }
+    }
+
+    /// On the core loop: what the snapshot thread has done.
+    func snapshotDone(_ done: SnapshotStore.Done) {
+        self.begin()
+        switch done {
+        case .blockWritten(let group):
+            self.core.snapshotBlockWritten(group)
+        case .durable(let group, let index):
+            self.core.snapshotDurable(group, index: index)
+        case .failed(let group, let index, let text):
+            self.logger.error("a snapshot could not be written", metadata: ["group": "\(group)", "reason": "\(text)"])
+            self.core.snapshotFailed(group, index: index)
+        case .read(let group, let index, let offset, let size, let bytes, let member):
+            self.core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
+        case .staged(let group, let index, let next, let isWhole, let isDamaged):
+            self.core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
+        case .loaded(let group, let index, let block, let isLast, let failure):
+            if let failure { return self.unreadable(group, index, failure) }
+            do {
+                try block.withUnsafeBytes { try self.core.snapshotLoaded(group, block: $0, isLast: isLast) }
+            } catch {
+                return self.unreadable(group, index, "\(error)")
+            }
+        }
+        self.scheduleTurn()
+    }
+
+    private func unreadable(_ group: GroupID, _ index: LogIndex, _ reason: String) {
+        self.end(
+            ServerError(
+                code: 1,
+                message: "The snapshot of group \(group) at \(index) cannot be read: \(reason). Move the file away and restore it from another node's copy, or let this node join anew."))
+    }
+}

@@ -1,0 +1,201 @@
+import CKintsugi
+import Cache
+import Formats
+import Journal
+import Logging
+import NIOCore
+import NIOPosix
+import NodeCore
+import RedisServer
+import Replication
+import Synchronization
+import Transport
+
+/// One node of a cluster: from its data directory to its ports, and down again.
+package final class Server: Sendable {
+    private let configuration: ServerConfiguration
+    private let stopping = Mutex<StopState>(StopState())
+
+    private struct StopState {
+        var isRequested = false
+        var action: (@Sendable () -> Void)?
+    }
+
+    package init(_ configuration: ServerConfiguration) { self.configuration = configuration }
+
+    /// Begins the graceful stop: leadership is handed over first. May be called from anywhere, more than once.
+    package func stop() {
+        let action = self.stopping.withLock { state in
+            state.isRequested = true
+            return state.action
+        }
+        action?()
+    }
+
+    /// Runs the node until it is stopped or cannot go on.
+    ///
+    /// - Parameter ready: called once, when it serves.
+    /// - Throws: `ServerError`.
+    package func run(ready: @escaping @Sendable (ReadyAddresses) -> Void) async throws {
+        let configuration = self.configuration
+        let level = Logger.Level(rawValue: configuration.logLevel) ?? .info
+        let isJSON = configuration.logFormat == "json"
+        var logger = Logger(label: "kintsugi") { _ in LineLogHandler(logLevel: level, isJSON: isJSON) }
+        logger[metadataKey: "node"] = "\(configuration.node)"
+        if configuration.password == nil, !Self.isLoopback(configuration.redisHost) {
+            throw ServerError(
+                code: 78,
+                message: "redis.listen is \(configuration.redisHost), which others reach, and no password is set: set one with --password-file, or listen on 127.0.0.1.")
+        }
+
+        let directory: DataDirectory
+        do {
+            directory = try DataDirectory(
+                path: configuration.directory, node: NodeID(configuration.node), seed: configuration.seed)
+        } catch {
+            throw ServerError(code: 73, message: error.description)
+        }
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let outcome: Result<Void, ServerError>
+        do {
+            try await self.serve(directory, loop: loop, logger: logger, ready: ready)
+            outcome = .success(())
+        } catch let error as ServerError {
+            outcome = .failure(error)
+        } catch {
+            outcome = .failure(ServerError(code: 1, message: "The node cannot go on: \(error)."))
+        }
+        try? await group.shutdownGracefully()
+        try withExtendedLifetime(directory) { try outcome.get() }
+    }
+
+    private static func isLoopback(_ host: String) -> Bool { host.hasPrefix("127.") || host == "localhost" || host == "::1" }
+
+    private func serve(
+        _ directory: DataDirectory, loop: any EventLoop, logger: Logger, ready: @escaping @Sendable (ReadyAddresses) -> Void
+    ) async throws {
+        let configuration = self.configuration
+        let identity = directory.identity
+        let local = LocalPeer(
+            cluster: identity.cluster, member: identity.member,
+            run: RunMark(run: identity.run, token: UInt64.random(in: 1...UInt64.max)), key: directory.seed.key,
+            listenHost: configuration.peerHost, listenPort: configuration.peerPort, redisHost: configuration.redisHost,
+            redisPort: configuration.redisPort)
+        let peers = directory.seed.peers.filter { $0.member != identity.member }.map {
+            PeerAddress(member: $0.member, host: $0.host, port: $0.port)
+        }
+
+        // The answers of the journal and of the snapshots come on threads of their own.
+        let inbox = Inbox(loop: loop)
+        let journal: Journal
+        var recovered: RecoveredJournal
+        do {
+            (journal, recovered) = try Journal.open(
+                directory: directory.journalPath, identity: identity.journal, segmentBytes: configuration.segmentBytes
+            ) { inbox.journal($0) }
+        } catch {
+            throw ServerError(code: 73, message: "The journal in \(directory.journalPath) cannot be opened: \(error).")
+        }
+        defer { journal.close() }
+        for damage in recovered.damage { logger.error("damage in the journal", metadata: ["where": "\(damage)"]) }
+        if recovered.groups.contains(where: { !$0.holes.isEmpty || $0.isEndUncertain }) {
+            throw ServerError(
+                code: 73,
+                message: "The journal in \(directory.journalPath) is damaged where no snapshot covers it (see the lines above, or `kintsugi journal verify \(directory.path)`): nothing was cut. Restore this directory from a copy, or let the node join anew.")
+        }
+        let snapshots = try SnapshotStore(directory: directory.snapshotsPath) { inbox.snapshot($0) }
+        defer { snapshots.close() }
+        let heartbeats: Heartbeats
+        do {
+            heartbeats = try Heartbeats(
+                local: local, peers: peers, interval: .milliseconds(UInt64(configuration.heartbeatMilliseconds)),
+                oldestSync: { journal.oldestUnfinishedSync.load(ordering: .relaxed) })
+        } catch {
+            throw ServerError(
+                code: 69,
+                message: "The peer port \(configuration.peerHost):\(configuration.peerPort) (UDP) cannot be used: \(error.reason). Choose another with --peer-listen, or end what uses it.")
+        }
+        heartbeats.start()
+        defer { heartbeats.stop() }
+
+        let groups = Dictionary(uniqueKeysWithValues: recovered.groups.map { ($0.group, $0) })
+        recovered.groups = []
+        let start = StartParts(
+            configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
+            journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
+            directory: directory.path)
+        let end = loop.makePromise(of: ServerError?.self)
+        let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
+            let runtime = Runtime(start, loop: loop)
+            runtime.onEnd = { end.succeed($0) }
+            inbox.attach(runtime)
+            return runtime.listen().map { NIOLoopBound(runtime, eventLoop: loop) }
+        }.flatMap { $0 }.flatMapError { error in loop.makeFailedFuture(Self.explain(error, configuration)) }.get()
+        loop.execute {
+            runtime.value.onReady = { ready(runtime.value.addresses) }
+            runtime.value.start()
+        }
+        let stop: @Sendable () -> Void = { loop.execute { runtime.value.stop() } }
+        let isRequested = self.stopping.withLock { state in
+            state.action = stop
+            return state.isRequested
+        }
+        if isRequested { stop() }
+        let error = try await end.futureResult.get()
+        try? await loop.submit { runtime.value.close() }.get()
+        if let error { throw error }
+    }
+
+    private static func explain(_ error: any Error, _ configuration: ServerConfiguration) -> any Error {
+        guard let error = error as? ListenFailed else { return error }
+        return ServerError(
+            code: 69,
+            message: "The \(error.what) port \(error.host):\(error.port) cannot be used: \(error.reason). Choose another with --\(error.what)-listen, or end what uses it.")
+    }
+}
+
+/// What a runtime is made of.
+struct StartParts: Sendable {
+    var configuration: ServerConfiguration
+    var identity: NodeIdentity
+    var seed: ClusterSeed
+    var local: LocalPeer
+    var peers: [PeerAddress]
+    var journal: Journal
+    var snapshots: SnapshotStore
+    var heartbeats: Heartbeats
+    var groups: [GroupID: RecoveredGroup]
+    var logger: Logger
+    var directory: String
+}
+
+struct ListenFailed: Error {
+    var what: String
+    var host: String
+    var port: Int
+    var reason: String
+}
+
+/// Brings the answers of the disk's threads to the core loop.
+final class Inbox: Sendable {
+    private let loop: any EventLoop
+    private let runtime = Mutex<NIOLoopBound<Runtime>?>(nil)
+
+    init(loop: any EventLoop) { self.loop = loop }
+
+    func attach(_ runtime: Runtime) {
+        let bound = NIOLoopBound(runtime, eventLoop: self.loop)
+        self.runtime.withLock { $0 = bound }
+    }
+
+    func journal(_ completion: JournalCompletion) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.journalCompleted(completion) }
+    }
+
+    func snapshot(_ done: SnapshotStore.Done) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.snapshotDone(done) }
+    }
+}

@@ -1,0 +1,88 @@
+package import Formats
+
+/// Everything `kintsugi serve` was told. The command line checks and fills it; nothing here has a default of its own.
+package struct ServerConfiguration: Sendable {
+    package var node: UInt32
+    /// Data directory.
+    package var directory: String
+    /// What an empty directory is formatted from; nil where none was given.
+    package var seed: ClusterSeed?
+    package var redisHost: String
+    package var redisPort: Int
+    package var peerHost: String
+    package var peerPort: Int
+    /// Under which other nodes reach this one, `host:port`; nil: as in the seed.
+    package var peerAdvertise: String?
+    /// Of the default user; nil: clients on loopback only.
+    package var password: String?
+    /// Bytes of state past which growing writes are refused.
+    package var maxMemory: Int
+    package var maxClients: Int
+    package var requestTimeoutMilliseconds: Int
+    package var segmentBytes: Int
+    package var checkpointBytes: Int
+    package var checkpointSeconds: Int
+    package var heartbeatMilliseconds: Int
+    package var sickAfterMilliseconds: Int
+    /// trace, debug, info, notice, warning, error, critical.
+    package var logLevel: String
+    /// text or json.
+    package var logFormat: String
+
+    package init(
+        node: UInt32, directory: String, seed: ClusterSeed?, redisHost: String, redisPort: Int, peerHost: String,
+        peerPort: Int, peerAdvertise: String?, password: String?, maxMemory: Int, maxClients: Int,
+        requestTimeoutMilliseconds: Int, segmentBytes: Int, checkpointBytes: Int, checkpointSeconds: Int,
+        heartbeatMilliseconds: Int, sickAfterMilliseconds: Int, logLevel: String, logFormat: String
+    ) {
+        self.node = node
+        self.directory = directory
+        self.seed = seed
+        self.redisHost = redisHost
+        self.redisPort = redisPort
+        self.peerHost = peerHost
+        self.peerPort = peerPort
+        self.peerAdvertise = peerAdvertise
+        self.password = password
+        self.maxMemory = maxMemory
+        self.maxClients = maxClients
+        self.requestTimeoutMilliseconds = requestTimeoutMilliseconds
+        self.segmentBytes = segmentBytes
+        self.checkpointBytes = checkpointBytes
+        self.checkpointSeconds = checkpointSeconds
+        self.heartbeatMilliseconds = heartbeatMilliseconds
+        self.sickAfterMilliseconds = sickAfterMilliseconds
+        self.logLevel = logLevel
+        self.logFormat = logFormat
+    }
+}
+
+/// Why a server did not start or had to end.
+package struct ServerError: Error, Sendable {
+    /// Exit code: 1 failed; 69 a port is taken; 73 data directory refused; 78 bad configuration.
+    package var code: Int32
+    /// One sentence that says what to do.
+    package var message: String
+
+    package init(code: Int32, message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+/// Where a server listens, once it serves.
+package struct ReadyAddresses: Sendable {
+    package var node: UInt32
+    package var redisHost: String
+    package var redisPort: Int
+    package var peerHost: String
+    package var peerPort: Int
+
+    package init(node: UInt32, redisHost: String, redisPort: Int, peerHost: String, peerPort: Int) {
+        self.node = node
+        self.redisHost = redisHost
+        self.redisPort = redisPort
+        self.peerHost = peerHost
+        self.peerPort = peerPort
+    }
+}

@@ -1,0 +1,96 @@
+import DequeModule
+package import Cache
+package import Catalog
+import Formats
+package import Replication
+
+/// What a group's log drives.
+enum StateMachine {
+    case cache(CacheMachine)
+    case catalog(CatalogMachine)
+}
+
+/// One node's member of a group: its replica, its state, and what waits on either.
+final class Group {
+    let id: GroupID
+    var replica: Replica
+    /// What the replica wants done, gathered over a turn.
+    var effects = Effects()
+    var machine: StateMachine
+    var sessions = SessionTable()
+    var appliedIndex: LogIndex = 0
+    var appliedTime = WallTime(nanoseconds: 0)
+
+    /// This node's own commands.
+    var origin: OriginStream
+    /// Blocks of all origins to go into the next entry, while this node leads.
+    var queue: Deque<OriginBlock> = []
+    var queuedBytes = 0
+    /// Runs that asked for their session while this node leads.
+    var sessionsAsked: [(NodeID, Run)] = []
+    var reads = ReadQueue()
+
+    /// (leader, term) that the stream's blocks were last sent to.
+    var servedBy: (leader: NodeID, term: Term)?
+    /// Role and leader as last told to the shell.
+    var announced: (role: Role, term: Term, leader: NodeID?)?
+    /// Last index that this leader proposed and whose own write is not yet durable.
+    var proposedIndex: LogIndex = 0
+    var persistedIndex: LogIndex = 0
+    var wantsTime = false
+    var lastTimeIndex: LogIndex = 0
+    /// The last entry with a client's or a run's doing in it, to know whether a checkpoint has anything new.
+    var lastEffectiveIndex: LogIndex = 0
+    var checkpoint = Checkpoint()
+    var incoming: IncomingSnapshot?
+    var outgoing: [OutgoingSnapshot] = []
+    /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
+    var suspected: [(node: NodeID, run: Run, term: Term)] = []
+
+    init(id: GroupID, replica: consuming Replica, machine: StateMachine, origin: OriginStream) {
+        self.id = id
+        self.replica = replica
+        self.machine = machine
+        self.origin = origin
+    }
+
+    var isLeader: Bool { self.replica.role == .leader }
+}
+
+/// Snapshots of a group's state: the one being taken, and the newest that is durable.
+struct Checkpoint {
+    /// Being serialised or written.
+    var running: SnapshotMark?
+    var isSerialised = false
+    var blocksInFlight = 0
+    var durable: SnapshotMark?
+    var durableSize: UInt64 = 0
+    /// Bytes of log applied since the last checkpoint entry.
+    var bytesSince = 0
+    var lastAt = Instant(nanoseconds: 0)
+    var lastIndex: LogIndex = 0
+    /// The leader has proposed one that is not applied yet.
+    var isProposed = false
+}
+
+/// A snapshot on its way from the leader.
+struct IncomingSnapshot {
+    var mark: SnapshotMark
+    var from: MemberID
+    var term: Term
+    var nextOffset: UInt64 = 0
+    var size: UInt64
+    /// A stretch is with the disk.
+    var isStaging = false
+    /// All bytes are here; the state is being read into `machine`.
+    var machine: StateMachine?
+    var sessions: SessionTable?
+    var lastHeard: Instant
+}
+
+/// A snapshot on its way to a peer.
+struct OutgoingSnapshot {
+    var to: MemberID
+    var mark: SnapshotMark
+    var lastProgress: Instant
+}

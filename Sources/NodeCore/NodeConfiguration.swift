@@ -1,0 +1,60 @@
+package import Replication
+
+/// What a node's core needs to know of itself before its first event. Immutable for the life of a run.
+package struct NodeConfiguration: Sendable {
+    package var cluster: ClusterID
+    package var me: MemberID
+    package var run: Run
+    /// Tells this start from another of the same number.
+    package var runToken: UInt64 = 0
+    /// The members of every group at the cluster's birth; where a group's log or snapshot says otherwise, that counts.
+    package var founders: [MemberID]
+    /// Seeds every random choice of the core (election timeouts).
+    package var seed: UInt64
+    /// How long a client's request is held before it is answered with an error.
+    package var requestTimeout: Nanoseconds = .seconds(5)
+    /// Bytes of log after which the leader proposes a checkpoint.
+    package var checkpointBytes = 64 << 20
+    /// Time after which it does, where there is anything new.
+    package var checkpointInterval: Nanoseconds = .seconds(60)
+    /// Bytes of state past which growing writes are refused.
+    package var maxMemory = Int.max
+    /// Commands and bytes of this node's stream that may wait for their outcome.
+    package var maxOutstandingCommands = 131_072
+    package var maxOutstandingBytes = 64 << 20
+    /// Reads that may wait for an index.
+    package var maxWaitingReads = 131_072
+    /// Blocks of a snapshot handed to the disk and not yet written.
+    package var maxSnapshotBlocksInFlight = 4
+    package var snapshotBlockBytes = 256 << 10
+    package var cacheShards = 4096
+
+    package init(cluster: ClusterID, me: MemberID, run: Run, founders: [MemberID], seed: UInt64) {
+        self.cluster = cluster
+        self.me = me
+        self.run = run
+        self.founders = founders
+        self.seed = seed
+    }
+}
+
+/// Names a client's connection for as long as the process lives. 0 is the node itself.
+package typealias ClientID = UInt64
+
+package enum RequestKind: UInt8, Sendable {
+    /// Changes nothing; answered from an applied state no older than the request.
+    case read = 1
+    /// Enters the log.
+    case write = 2
+    /// Answered when other nodes hold the client's earlier writes (WAIT). Nothing of the client goes on meanwhile.
+    case wait = 3
+}
+
+/// What became of a request at the door.
+package enum Admission: Sendable {
+    case accepted
+    /// The window is full: nothing was taken.
+    case busy
+    /// Past `maxMemory`, and the command may grow the state: nothing was taken.
+    case outOfMemory
+}

@@ -1,0 +1,134 @@
+import DequeModule
+import Cache
+import Catalog
+package import Replication
+
+extension NodeCore {
+    /// Applies what is committed, in slices: a long stretch (a restart, a catch-up) leaves room for other work between.
+    func apply(_ group: Group) {
+        guard group.incoming?.machine == nil else { return }
+        let commit = group.replica.commitIndex
+        var budget = 1 << 20
+        while group.appliedIndex < commit {
+            guard budget > 0 else {
+                self.effects.wantsTurn = true
+                break
+            }
+            let entry = group.replica.log.entry(at: group.appliedIndex + 1)
+            self.apply(entry, to: group)
+            budget -= entry.payload.count + 512
+            group.checkpoint.bytesSince += entry.payload.count + 256
+        }
+        // Replies may have let held requests in.
+        if group.servedBy != nil {
+            if group.origin.state == .open, group.origin.hasUnsent { self.effects.wantsTurn = true }
+            if group.reads.unasked != nil, group.reads.asked < 2 { self.effects.wantsTurn = true }
+        }
+    }
+
+    private func apply(_ entry: Entry, to group: Group) {
+        invariant(entry.index == group.appliedIndex + 1, "\(group.id): \(entry.index) after \(group.appliedIndex)")
+        invariant(entry.time >= group.appliedTime, "\(group.id): time goes back at \(entry.index)")
+        group.appliedTime = entry.time
+        switch group.machine {
+        case .cache(let cache): cache.time = entry.time
+        case .catalog(let catalog): catalog.time = entry.time
+        }
+        switch entry.kind {
+        case .empty, .membership, .time:
+            break
+        case .commands:
+            self.applyCommands(entry, to: group)
+            group.lastEffectiveIndex = entry.index
+        case .session:
+            self.applySession(entry, to: group)
+            group.lastEffectiveIndex = entry.index
+        case .checkpoint:
+            break
+        }
+        group.appliedIndex = entry.index
+        if case .cache(let cache) = group.machine { cache.expire() }
+        if entry.kind == .checkpoint { self.beginCheckpoint(group, at: entry) }
+    }
+
+    private func applySession(_ entry: Entry, to group: Group) {
+        guard let (node, run) = SessionPayload.decode(entry.payload) else { return }
+        let isOpen = group.sessions.open(node, run)
+        guard node == self.configuration.me.node, run == self.configuration.run else { return }
+        if isOpen {
+            if group.origin.state != .open {
+                group.origin.state = .open
+                group.origin.resend(now: self.now)
+                self.effects.wantsTurn = true
+            }
+        } else {
+            self.effects.events.append(.sessionRefused(group.id, node, run))
+        }
+    }
+
+    private func applyCommands(_ entry: Entry, to group: Group) {
+        entry.payload.withUnsafeBytes { bytes in
+            var cursor = ByteCursor(bytes)
+            while !cursor.isAtEnd, let block = CommandsPayload.next(&cursor) {
+                self.applyBlock(block, at: entry.index, to: group)
+            }
+        }
+    }
+
+    /// Applies each command of a block exactly once (docs/fault-model.md, "Exactly once").
+    ///
+    /// 1. A run that was retired, or never opened, is refused as a whole.
+    /// 2. A sequence at or below the last applied is a retry: it took effect, and its reply is kept or was had.
+    /// 3. A sequence beyond the next means that blocks were lost on the way to the leader: nothing of it takes effect,
+    ///    and the origin, when it applies this entry itself, sends again from the first that is missing.
+    private func applyBlock(_ block: CommandsPayload.Block, at index: LogIndex, to group: Group) {
+        let isOwn = block.origin == self.configuration.me.node && block.run == self.configuration.run
+        guard let at = group.sessions.index(of: block.origin, run: block.run) else {
+            self.effects.events.append(.sessionRefused(group.id, block.origin, block.run))
+            return
+        }
+        let expected = group.sessions[at].lastSequence + 1
+        if block.firstSequence > expected {
+            self.effects.events.append(.sequenceGap(group.id, expected: expected, found: block.firstSequence))
+            if isOwn { group.origin.resend(now: self.now) }
+            return
+        }
+        group.sessions[at].forget(below: min(block.lowestUnanswered, expected))
+        var commands = ByteCursor(block.commands)
+        var sequence = block.firstSequence
+        for _ in 0..<block.count {
+            guard let length = commands.u32(), let command = commands.bytes(Int(length)) else { return }
+            if sequence == group.sessions[at].lastSequence + 1 {
+                self.reply.removeAll()
+                switch group.machine {
+                case .cache(let cache): cache.apply(command, index: index, reply: &self.reply)
+                case .catalog(let catalog): catalog.apply(command, index: index)
+                }
+                self.reply.bytes.withUnsafeBytes { reply in
+                    group.sessions[at].remember(reply)
+                    if isOwn {
+                        let client = group.origin.applied(sequence, now: self.now)
+                        self.deliver(reply, to: client, of: .write, index: index)
+                    }
+                }
+            }
+            sequence += 1
+        }
+        if isOwn, group.id == .default { self.incidents.acknowledgedWrite(now: self.now) }
+    }
+
+    /// After a snapshot took the place of entries that this node never applied: the replies to its own commands among
+    /// them are in the session.
+    func answerFromSession(of group: Group) {
+        guard let at = group.sessions.index(of: self.configuration.me.node, run: self.configuration.run) else {
+            group.origin.state = .closed
+            return
+        }
+        group.origin.state = .open
+        group.sessions[at].replies(from: group.origin.firstUnapplied) { sequence, reply in
+            let client = group.origin.applied(sequence, now: self.now)
+            self.deliver(reply, to: client, of: .write, index: group.appliedIndex)
+        }
+        group.origin.resend(now: self.now)
+    }
+}

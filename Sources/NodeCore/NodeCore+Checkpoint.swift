@@ -1,0 +1,116 @@
+import Formats
+import Cache
+import Catalog
+package import Replication
+
+/// Checkpoints. One is an entry of the log, so that every replica takes its snapshot of the same state; equal states give
+/// equal files. The state is serialised in slices between other work, shard by shard, the first write to a shard not yet
+/// done doing it first; the file is written by another thread.
+extension NodeCore {
+    /// The leader proposes one when enough has happened since the last.
+    func considerCheckpoint(of group: Group) {
+        guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
+            group.checkpoint.running == nil, group.incoming == nil,
+            group.lastEffectiveIndex > group.checkpoint.lastIndex
+        else { return }
+        guard
+            group.checkpoint.bytesSince >= self.configuration.checkpointBytes
+                || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
+        else { return }
+        if case .accepted = group.replica.propose(
+            .checkpoint, payload: [], wall: self.wall, now: self.now, into: &group.effects)
+        {
+            group.checkpoint.isProposed = true
+        }
+    }
+
+    func beginCheckpoint(_ group: Group, at entry: Entry) {
+        group.checkpoint.isProposed = false
+        group.checkpoint.bytesSince = 0
+        group.checkpoint.lastAt = self.now
+        group.checkpoint.lastIndex = entry.index
+        // One at a time: where the disk is so slow that the last is not done, this one is left out.
+        guard group.checkpoint.running == nil else { return }
+        let mark = SnapshotMark(
+            index: entry.index, term: entry.term, hash: entry.hash, time: entry.time,
+            membership: group.replica.membership)
+        group.checkpoint.running = mark
+        group.checkpoint.isSerialised = false
+        group.checkpoint.blocksInFlight = 0
+        self.effects.events.append(.checkpointBegun(group.id, entry.index))
+        self.effects.snapshots.append(.begin(group.id, mark))
+        // The first block: the sessions. They are small, and they change with every entry.
+        var sessions: [UInt8] = []
+        group.sessions.encode(into: &sessions)
+        self.hand(sessions, of: group)
+        switch group.machine {
+        case .cache(let cache): cache.beginCheckpoint()
+        case .catalog(let catalog):
+            self.hand(catalog.snapshot(), of: group)
+            self.finishSerialising(group)
+        }
+    }
+
+    /// Serialises on, as far as the disk keeps up: a block a turn.
+    func pumpCheckpoint(_ group: Group) {
+        guard group.checkpoint.running != nil, !group.checkpoint.isSerialised, case .cache(let cache) = group.machine,
+            group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight
+        else { return }
+        var block: [UInt8] = []
+        let isMore = cache.nextCheckpointBlock(into: &block, maxBytes: self.configuration.snapshotBlockBytes)
+        if !block.isEmpty { self.hand(block, of: group) }
+        if isMore {
+            if group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight { self.effects.wantsTurn = true }
+        } else {
+            self.finishSerialising(group)
+        }
+    }
+
+    private func hand(_ block: [UInt8], of group: Group) {
+        group.checkpoint.blocksInFlight += 1
+        self.effects.snapshots.append(.block(group.id, block))
+    }
+
+    private func finishSerialising(_ group: Group) {
+        group.checkpoint.isSerialised = true
+        self.effects.snapshots.append(.finish(group.id))
+    }
+
+    // MARK: Inputs from the snapshot files
+
+    package func snapshotBlockWritten(_ id: GroupID) {
+        guard let group = self.group(id) else { return }
+        group.checkpoint.blocksInFlight -= 1
+    }
+
+    /// The file is durable and the newest: the log up to it may go.
+    package func snapshotDurable(_ id: GroupID, index: LogIndex) {
+        guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
+        group.checkpoint.running = nil
+        self.adopt(mark, of: group)
+        self.effects.events.append(.checkpointDone(id, mark.index))
+    }
+
+    /// The disk refused. The log stays as it is; the next checkpoint tries again.
+    package func snapshotFailed(_ id: GroupID, index: LogIndex) {
+        guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
+        if !group.checkpoint.isSerialised, case .cache(let cache) = group.machine { cache.cancelCheckpoint() }
+        group.checkpoint.running = nil
+        group.checkpoint.isSerialised = true
+    }
+
+    /// A snapshot is the newest durable one: the journal is told, and entries that nobody near needs go.
+    func adopt(_ mark: SnapshotMark, of group: Group) {
+        group.checkpoint.durable = mark
+        self.effects.records.append(.snapshot(group.id, mark))
+        // A peer that lags a little is served from the log: cheaper than a snapshot for both.
+        var keepFrom = mark.index
+        let oldest = group.replica.log.firstIndex
+        var bytes = 0
+        while keepFrom > oldest, bytes < self.configuration.checkpointBytes / 4 {
+            bytes += group.replica.log.entry(at: keepFrom).payload.count + 256
+            keepFrom -= 1
+        }
+        group.replica.compact(through: keepFrom, mark: mark)
+    }
+}

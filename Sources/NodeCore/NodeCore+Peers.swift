@@ -1,0 +1,176 @@
+package import Formats
+package import Replication
+
+/// Another node, as this one sees it.
+struct Peer {
+    let member: MemberID
+    /// Of its present or last connection; 0 before the first.
+    var run: Run = 0
+    var isConnected = false
+    /// It has told us, in this run of ours, which runs of ours it has seen.
+    var wasHeard = false
+    /// The connection ended and the re-dial was refused.
+    var isRefused = false
+    /// Its heartbeats stay away.
+    var isSilent = false
+    /// The last good sign of life.
+    var lastGood = Instant(nanoseconds: 0)
+
+    var isSuspected: Bool { self.isRefused || self.isSilent }
+
+    init(member: MemberID) { self.member = member }
+}
+
+/// Peers: their messages, their connections, and whether they live.
+extension NodeCore {
+    // MARK: Messages
+
+    package func receive(_ message: PeerMessage, from member: MemberID) {
+        if let at = self.peers.firstIndex(where: { $0.member == member }) { self.peers[at].lastGood = self.now }
+        switch message {
+        case .replica(let message):
+            // A message is its sender's only if the connection says so too.
+            guard message.from == member, message.to == self.configuration.me else { return }
+            guard let group = self.group(message.group) else { return }
+            group.replica.receive(message, now: self.now, into: &group.effects)
+        case .forward(let forward):
+            self.receiveForward(forward)
+        case .advanceTime(let id):
+            guard let group = self.group(id), group.isLeader else { return }
+            group.wantsTime = true
+        case .copies(let id, let index, let ticket):
+            guard let group = self.group(id), group.isLeader else { return }
+            let count = self.copies(of: index, in: group)
+            self.effects.messages.append((member.node, .copiesReply(ticket: ticket, count: UInt32(count))))
+        case .copiesReply(let ticket, let count):
+            self.answerWait(ticket, copies: Int(count))
+        case .transfer(let id, let to):
+            guard let group = self.group(id), group.isLeader else { return }
+            _ = group.replica.transfer(to: to.rawValue == 0 ? nil : to, now: self.now, into: &group.effects)
+        case .snapshot(let piece):
+            self.receiveSnapshot(piece, from: member)
+        case .snapshotReply(let reply):
+            self.receiveSnapshotReply(reply, from: member)
+        }
+    }
+
+    private func receiveForward(_ forward: Forward) {
+        // Where we do not lead, the origin finds out by itself and sends again: nothing to say.
+        guard let group = self.group(forward.group), group.isLeader else { return }
+        let block = forward.block
+        if block.count == 0 {
+            guard group.sessionsAsked.count < 64 else { return }
+            group.sessionsAsked.append((block.origin, block.run))
+            return
+        }
+        guard group.queuedBytes < self.configuration.maxOutstandingBytes else { return }
+        group.queue.append(block)
+        group.queuedBytes += block.commands.count
+    }
+
+    // MARK: Connections
+
+    /// The data connection to a member is up. `seenOfUs`: the latest run of this node that the peer has seen.
+    package func peerConnected(_ member: MemberID, run: Run, seenOfUs: RunMark) {
+        guard let at = self.peers.firstIndex(where: { $0.member == member }) else { return }
+        let own = RunMark(run: self.configuration.run, token: self.configuration.runToken)
+        if seenOfUs.run > own.run || (seenOfUs.run == own.run && seenOfUs.token != own.token) {
+            // Our disk is an older copy of one that went on without it: what it promised since is forgotten.
+            self.effects.events.append(.staleRun(seenBy: member.node, seenOfUs.run))
+            return
+        }
+        let before = self.peers[at].run
+        if before != 0, run > before, !self.peers[at].isSuspected {
+            self.suspect(member.node, run: before, .restarted)
+        }
+        self.peers[at].run = run
+        self.peers[at].isConnected = true
+        self.peers[at].wasHeard = true
+        self.peers[at].isRefused = false
+        self.peers[at].lastGood = self.now
+        self.considerAbstaining()
+        for group in self.groups { group.replica.connected(member.node, now: self.now, into: &group.effects) }
+        self.reconsiderSuspicions()
+    }
+
+    package func peerDisconnected(_ node: NodeID) {
+        guard let at = self.peers.firstIndex(where: { $0.member.node == node }) else { return }
+        self.peers[at].isConnected = false
+        for group in self.groups { group.replica.disconnected(node, now: self.now, into: &group.effects) }
+    }
+
+    /// The connection ended, and nobody listens where the peer did.
+    package func peerRefused(_ node: NodeID) {
+        guard let at = self.peers.firstIndex(where: { $0.member.node == node }), !self.peers[at].isRefused,
+            self.peers[at].run != 0
+        else { return }
+        let wasSuspected = self.peers[at].isSuspected
+        self.peers[at].isRefused = true
+        if !wasSuspected { self.suspect(node, run: self.peers[at].run, .refused) }
+    }
+
+    // MARK: Heartbeats
+
+    /// What the heartbeat thread has recorded of a peer since the last call.
+    package func heard(_ node: NodeID, at instant: Instant, coreAge: Nanoseconds, syncAge: Nanoseconds) {
+        guard let at = self.peers.firstIndex(where: { $0.member.node == node }) else { return }
+        self.peers[at].lastGood = max(self.peers[at].lastGood, instant)
+        self.detector.heard(node, at: instant, coreAge: coreAge, syncAge: syncAge)
+    }
+
+    /// Judges silence. The shell calls this only after it has handed over all that the heartbeat thread recorded.
+    package func judgeSilence() {
+        for (node, isSuspected) in self.detector.check(now: self.now) {
+            guard let at = self.peers.firstIndex(where: { $0.member.node == node }), self.peers[at].run != 0 else { continue }
+            let wasSuspected = self.peers[at].isSuspected
+            self.peers[at].isSilent = isSuspected
+            if isSuspected, !wasSuspected { self.suspect(node, run: self.peers[at].run, .silent) }
+        }
+        self.reconsiderSuspicions()
+    }
+
+    // MARK: Suspicion
+
+    private func suspect(_ node: NodeID, run: Run, _ cause: SuspicionCause) {
+        self.effects.events.append(.suspected(node, cause))
+        for group in self.groups {
+            if !group.suspected.contains(where: { $0.node == node }) { group.suspected.append((node, run, group.replica.term)) }
+            group.replica.suspect(node, now: self.now, into: &group.effects)
+        }
+        self.noteSuspicion(of: node, run: run, cause)
+    }
+
+    /// Takes suspicions back where the peer is there again.
+    ///
+    /// 1. A leads in its run 4, is killed and back within milliseconds as run 5.
+    /// 2. Its heartbeats are there, so nothing is silent; but run 5 leads nothing, and a follower that trusted its
+    ///    leader again would deny everyone's vote.
+    /// 3. So a leader that came back in a later run stays suspected in its group until another leads, or it does again.
+    private func reconsiderSuspicions() {
+        for peer in self.peers where !peer.isSuspected {
+            var wasTakenBack = false
+            for group in self.groups {
+                guard let at = group.suspected.firstIndex(where: { $0.node == peer.member.node }) else { continue }
+                let suspicion = group.suspected[at]
+                if peer.run != suspicion.run, group.replica.leader == peer.member,
+                    group.replica.term == suspicion.term
+                {
+                    continue
+                }
+                group.suspected.remove(at: at)
+                group.replica.trust(peer.member.node, now: self.now, into: &group.effects)
+                wasTakenBack = true
+            }
+            if wasTakenBack {
+                self.effects.events.append(.trusted(peer.member.node))
+            }
+        }
+    }
+
+    /// Before its first vote in a run, a node has heard from a majority which runs of it they know.
+    private func considerAbstaining() {
+        let heard = self.peers.reduce(1) { $0 + ($1.wasHeard ? 1 : 0) }
+        guard heard * 2 > self.configuration.founders.count else { return }
+        for group in self.groups { group.replica.abstain(false) }
+    }
+}

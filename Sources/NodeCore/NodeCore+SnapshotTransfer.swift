@@ -1,0 +1,223 @@
+import Cache
+import Catalog
+package import Formats
+package import Replication
+
+/// Snapshots between nodes: the leader sends the newest file's bytes in pieces to a replica whose log ends before the
+/// leader's begins; the replica stages them in a file, reads the state back block by block beside the old one, and
+/// then swaps. The same way back serves a restart.
+extension NodeCore {
+    // MARK: Sending
+
+    func beginSending(_ group: Group, to member: MemberID) {
+        guard let mark = group.checkpoint.durable else {
+            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
+            return
+        }
+        group.outgoing.removeAll { $0.to == member }
+        group.outgoing.append(OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now))
+        self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))
+    }
+
+    /// A stretch of a file was read for a peer; nil where that file is gone or damaged.
+    package func snapshotRead(
+        _ id: GroupID, index: LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for member: MemberID
+    ) {
+        guard let group = self.group(id), group.isLeader,
+            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == index })
+        else { return }
+        guard let bytes else {
+            group.outgoing.remove(at: at)
+            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
+            return
+        }
+        let piece = SnapshotPiece(
+            group: id, term: group.replica.term, mark: group.outgoing[at].mark, size: size, offset: offset, bytes: bytes)
+        self.effects.messages.append((member.node, .snapshot(piece)))
+    }
+
+    func receiveSnapshotReply(_ reply: SnapshotReply, from member: MemberID) {
+        guard let group = self.group(reply.group), group.isLeader,
+            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == reply.index })
+        else { return }
+        group.outgoing[at].lastProgress = self.now
+        switch reply.verdict {
+        case .more:
+            self.effects.snapshots.append(
+                .read(group.id, index: reply.index, offset: reply.nextOffset, to: member))
+        case .damaged:
+            self.effects.snapshots.append(.read(group.id, index: reply.index, offset: 0, to: member))
+        case .installed:
+            group.outgoing.remove(at: at)
+            group.replica.snapshotDelivered(to: member, index: reply.index, now: self.now, into: &group.effects)
+            self.effects.events.append(.snapshotSent(group.id, reply.index, to: member.node))
+        }
+    }
+
+    /// Transfers that make no progress are given up; the replica asks again when its peer is there.
+    func superviseSnapshots(of group: Group) {
+        for at in group.outgoing.indices.reversed()
+        where !group.isLeader || self.now - group.outgoing[at].lastProgress > .seconds(5) {
+            let to = group.outgoing.remove(at: at).to
+            if group.isLeader { group.replica.snapshotFailed(to: to, now: self.now, into: &group.effects) }
+        }
+        if let incoming = group.incoming, incoming.machine == nil, !incoming.isStaging,
+            self.now - incoming.lastHeard > .seconds(10)
+        {
+            group.incoming = nil
+        }
+    }
+
+    // MARK: Receiving
+
+    func receiveSnapshot(_ piece: SnapshotPiece, from member: MemberID) {
+        guard let group = self.group(piece.group) else { return }
+        guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else { return }
+        guard piece.mark.index > group.replica.commitIndex else {
+            // Had already, by log or by an earlier transfer.
+            self.reply(.installed, to: member, group: group.id, index: piece.mark.index, nextOffset: piece.size)
+            return
+        }
+        if let incoming = group.incoming, incoming.machine != nil { return }
+        if group.incoming?.mark != piece.mark || group.incoming?.size != piece.size || piece.offset == 0 {
+            guard piece.offset == 0 else {
+                self.reply(.more, to: member, group: group.id, index: piece.mark.index, nextOffset: 0)
+                return
+            }
+            if group.incoming?.isStaging == true { return }
+            group.incoming = IncomingSnapshot(
+                mark: piece.mark, from: member, term: piece.term, size: piece.size, lastHeard: self.now)
+        }
+        group.incoming?.lastHeard = self.now
+        group.incoming?.from = member
+        guard group.incoming?.isStaging == false else { return }
+        guard piece.offset == group.incoming?.nextOffset else {
+            self.reply(
+                .more, to: member, group: group.id, index: piece.mark.index,
+                nextOffset: group.incoming?.nextOffset ?? 0)
+            return
+        }
+        group.incoming?.isStaging = true
+        self.effects.snapshots.append(.stage(piece, from: member))
+    }
+
+    /// A piece is staged. `isWhole`: all bytes are there, checked and durable. `isDamaged`: they are there and wrong.
+    package func snapshotStaged(_ id: GroupID, index: LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool) {
+        guard let group = self.group(id), group.incoming?.mark.index == index, group.incoming?.isStaging == true,
+            let from = group.incoming?.from
+        else { return }
+        group.incoming?.isStaging = false
+        group.incoming?.nextOffset = nextOffset
+        if isDamaged {
+            group.incoming = nil
+            self.reply(.damaged, to: from, group: id, index: index, nextOffset: 0)
+        } else if isWhole {
+            self.beginRestore(of: group)
+            self.effects.snapshots.append(.load(id, index: index))
+        } else {
+            self.reply(.more, to: from, group: id, index: index, nextOffset: nextOffset)
+        }
+    }
+
+    private func reply(
+        _ verdict: SnapshotReply.Verdict, to member: MemberID, group: GroupID, index: LogIndex, nextOffset: UInt64
+    ) {
+        self.effects.messages.append(
+            (
+                member.node,
+                .snapshotReply(SnapshotReply(group: group, index: index, nextOffset: nextOffset, verdict: verdict))
+            ))
+    }
+
+    // MARK: Reading back
+
+    func beginRestore(of group: Group) {
+        group.incoming?.machine = self.emptyMachine(group.id)
+        group.incoming?.sessions = nil
+        if case .cache(let cache) = group.incoming?.machine { cache.beginRestore() }
+    }
+
+    /// Groups whose snapshot is to be read before they can serve, after a start.
+    package var snapshotsToLoad: [(GroupID, LogIndex)] {
+        self.groups.compactMap { group in
+            guard let incoming = group.incoming, incoming.machine != nil else { return nil }
+            return (group.id, incoming.mark.index)
+        }
+    }
+
+    /// Why a snapshot's state could not be taken in.
+    package struct SnapshotUnreadable: Error {
+        package var group: GroupID
+        package var index: LogIndex
+        package var reason: String
+    }
+
+    /// One block of the file being read back, in order; with `isLast` after the last one.
+    package func snapshotLoaded(_ id: GroupID, block: UnsafeRawBufferPointer, isLast: Bool) throws(SnapshotUnreadable) {
+        guard let group = self.group(id), let incoming = group.incoming, let machine = incoming.machine else { return }
+        if block.count > 0 {
+            if incoming.sessions == nil {
+                var cursor = ByteCursor(block)
+                guard let sessions = SessionTable(&cursor), cursor.isAtEnd else {
+                    throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "its sessions do not parse")
+                }
+                group.incoming?.sessions = sessions
+            } else {
+                do {
+                    switch machine {
+                    case .cache(let cache): try cache.restore(block: block)
+                    case .catalog(let catalog): try catalog.restore(block)
+                    }
+                } catch {
+                    throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "\(error)")
+                }
+            }
+        }
+        guard isLast else { return }
+        guard let sessions = group.incoming?.sessions else {
+            throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "it is empty")
+        }
+        if case .cache(let cache) = machine {
+            do { try cache.endRestore() } catch {
+                throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "\(error)")
+            }
+        }
+        self.install(incoming, machine: machine, sessions: sessions, in: group)
+    }
+
+    private func install(
+        _ incoming: IncomingSnapshot, machine: StateMachine, sessions: SessionTable, in group: Group
+    ) {
+        // What was being serialised was of the state that goes.
+        if group.checkpoint.running != nil {
+            if !group.checkpoint.isSerialised, case .cache(let cache) = group.machine { cache.cancelCheckpoint() }
+            if !group.checkpoint.isSerialised { self.effects.snapshots.append(.abandon(group.id)) }
+            group.checkpoint.running = nil
+            group.checkpoint.isSerialised = true
+        }
+        group.machine = machine
+        group.sessions = sessions
+        group.appliedIndex = incoming.mark.index
+        group.appliedTime = incoming.mark.time
+        switch machine {
+        case .cache(let cache): cache.time = incoming.mark.time
+        case .catalog(let catalog): catalog.time = incoming.mark.time
+        }
+        group.checkpoint.lastIndex = incoming.mark.index
+        group.checkpoint.bytesSince = 0
+        group.incoming = nil
+        let isRestart = incoming.from == self.configuration.me
+        if !isRestart {
+            group.replica.install(incoming.mark, now: self.now, into: &group.effects)
+            group.checkpoint.durable = incoming.mark
+            self.effects.records.append(.snapshot(group.id, incoming.mark))
+            // The leader counts this replica up to the mark: only once the journal knows of the file too.
+            let reply = SnapshotReply(
+                group: group.id, index: incoming.mark.index, nextOffset: incoming.size, verdict: .installed)
+            self.afterJournal.append((incoming.from.node, .snapshotReply(reply)))
+            self.answerFromSession(of: group)
+        }
+        self.effects.events.append(.snapshotInstalled(group.id, incoming.mark.index))
+        self.effects.wantsTurn = true
+    }
+}

@@ -1,0 +1,246 @@
+package import Cache
+package import Catalog
+package import Formats
+package import Replication
+
+/// A node without its I/O: the replicas of all groups, the streams of clients' requests into them, exactly-once,
+/// failure detection, checkpoints and the account of incidents.
+///
+/// The shell calls inputs in any number and order, each with the present time, then `endTurn`, which moves everything on
+/// and fills `effects`; it carries those out and empties them. The core knows no clock, socket, file, thread or random
+/// source; the same inputs give the same effects, which is what the simulator rests on.
+///
+/// Not Sendable: one owner, the core loop.
+package final class NodeCore {
+    package let configuration: NodeConfiguration
+    package var effects = NodeEffects()
+
+    /// Sorted by id; few.
+    var groups: [Group] = []
+    var peers: [Peer] = []
+    var clients: [ClientID: Client] = [:]
+    var waits: [Wait] = []
+    var now = Instant(nanoseconds: 0)
+    var wall = WallTime(nanoseconds: 0)
+    var random: Random
+    /// Reused for each command applied or read.
+    var reply = ReplyBuffer()
+
+    private var lastJournalTicket: UInt64 = 0
+    /// Messages and write tickets that a journal batch makes true, by its ticket; oldest first.
+    var awaitingJournal: [AwaitingJournal] = []
+    /// To be sent once this turn's records are durable, beside what the replicas say.
+    var afterJournal: [(to: NodeID, message: PeerMessage)] = []
+    var lastReadTicket: UInt64 = 0
+    var lastCopiesTicket: UInt64 = 0
+    package private(set) var isStopping = false
+    private var stopDeadline = Instant(nanoseconds: 0)
+    /// What to do about this node's own incidents.
+    var incidents: IncidentTracker
+    var detector: FailureDetector
+
+    /// Releases of a journal batch.
+    struct AwaitingJournal {
+        var ticket: UInt64
+        var messages: [(to: NodeID, message: PeerMessage)]
+        var tickets: [(GroupID, WriteTicket)]
+    }
+
+    /// - Parameter recovered: what the journal held, by group; groups it does not name begin empty.
+    package init(
+        _ configuration: NodeConfiguration, recovered: [GroupID: RecoveredGroup], detector: FailureDetector, now: Instant
+    ) {
+        self.configuration = configuration
+        self.now = now
+        self.random = Random(seed: configuration.seed)
+        self.incidents = IncidentTracker(me: configuration.me.node)
+        self.detector = detector
+        self.peers = configuration.founders.filter { $0 != configuration.me }.map { Peer(member: $0) }
+        let hashKey = HashKey(configuration.cluster)
+        for id in [GroupID.system, GroupID.default] {
+            let group = recovered[id]
+            let replica = ReplicaConfiguration(
+                group: id, me: configuration.me, hashKey: hashKey, seed: self.random.next())
+            let restored = RestoredReplica(
+                hardState: group?.hardState ?? .initial, snapshot: group?.snapshot, entries: group?.entries ?? [],
+                membership: Membership(voters: configuration.founders), hasHoles: !(group?.holes.isEmpty ?? true))
+            self.groups.append(
+                Group(
+                    id: id, replica: Replica(replica, restored: restored, now: now), machine: self.emptyMachine(id),
+                    origin: OriginStream(node: configuration.me.node, run: configuration.run)))
+            let made = self.groups[self.groups.count - 1]
+            if configuration.founders.count > 1 { made.replica.abstain(true) }
+            made.persistedIndex = made.replica.lastIndex
+            made.checkpoint.lastAt = now
+            if let mark = group?.snapshot {
+                // The state at the mark comes block by block from its file: see `snapshotLoaded`.
+                made.checkpoint.durable = mark
+                made.checkpoint.lastIndex = mark.index
+                made.incoming = IncomingSnapshot(
+                    mark: mark, from: configuration.me, term: 0, size: 0, lastHeard: now)
+                self.beginRestore(of: made)
+            }
+        }
+    }
+
+    func emptyMachine(_ id: GroupID) -> StateMachine {
+        let hashKey = HashKey(self.configuration.cluster)
+        return id == .system
+            ? .catalog(CatalogMachine(hashKey: hashKey))
+            : .cache(CacheMachine(shardCount: self.configuration.cacheShards, hashKey: hashKey))
+    }
+
+    // MARK: Time
+
+    /// Begins a turn: all inputs until `endTurn` happen at this time.
+    package func begin(now: Instant, wall: WallTime) {
+        self.now = max(self.now, now)
+        self.wall = wall
+    }
+
+    /// The earliest instant at which there is something to do without further input.
+    package var deadline: Instant? {
+        var earliest: Instant?
+        for group in self.groups {
+            if let deadline = group.replica.deadline { earliest = min(earliest ?? deadline, deadline) }
+        }
+        return earliest
+    }
+
+    /// Something that takes time was waited for: called at least every 20 ms.
+    package func tick() {
+        for group in self.groups {
+            if let deadline = group.replica.deadline, deadline <= self.now {
+                group.replica.wake(now: self.now, into: &group.effects)
+            }
+            self.expireRequests(of: group)
+            self.considerCheckpoint(of: group)
+            self.considerTime(of: group)
+            self.superviseSnapshots(of: group)
+        }
+        self.tickIncidents()
+    }
+
+    // MARK: Inputs from the journal
+
+    /// Everything up to `ticket` is durable.
+    package func journalCompleted(_ ticket: UInt64) {
+        while let first = self.awaitingJournal.first, first.ticket <= ticket {
+            self.awaitingJournal.removeFirst()
+            self.effects.messages.append(contentsOf: first.messages)
+            for (id, write) in first.tickets {
+                let group = self.group(id)!
+                group.persistedIndex = max(group.persistedIndex, write.lastIndex)
+                group.replica.persisted(write, now: self.now, into: &group.effects)
+            }
+        }
+    }
+
+    // MARK: The turn
+
+    /// Moves everything on that the inputs since `begin` made possible.
+    package func endTurn() {
+        for group in self.groups { self.advance(group) }
+        self.considerWaits()
+        self.gatherJournal()
+        if self.isStopping { self.continueStop() }
+    }
+
+    private func advance(_ group: Group) {
+        self.followLeadership(of: group)
+        self.sendOrQueue(group)
+        self.proposeQueued(group)
+        self.askForReads(group)
+        group.replica.flush(now: self.now, into: &group.effects)
+        self.drain(group)
+        self.apply(group)
+        self.serveReads(group)
+        self.pumpCheckpoint(group)
+    }
+
+    /// Carries over what the replica wants done.
+    private func drain(_ group: Group) {
+        for message in group.effects.sendNow { self.effects.messages.append((message.to.node, .replica(message))) }
+        group.effects.sendNow.removeAll(keepingCapacity: true)
+        for answer in group.effects.reads { group.reads.answer(answer.ticket, answer.index) }
+        group.effects.reads.removeAll(keepingCapacity: true)
+        for ticket in group.effects.failedReads { group.reads.fail(ticket) }
+        group.effects.failedReads.removeAll(keepingCapacity: true)
+        for member in group.effects.snapshotsNeeded { self.beginSending(group, to: member) }
+        group.effects.snapshotsNeeded.removeAll(keepingCapacity: true)
+    }
+
+    /// One journal batch for all groups' writes of the turn.
+    private func gatherJournal() {
+        var awaiting = AwaitingJournal(ticket: self.lastJournalTicket + 1, messages: [], tickets: [])
+        for group in self.groups {
+            for write in group.effects.writes {
+                switch write {
+                case .append(let entry): self.effects.records.append(.entry(entry))
+                case .truncate(let id, let after): self.effects.records.append(.truncate(id, after: after))
+                case .hardState(let id, let state): self.effects.records.append(.hardState(id, state))
+                }
+            }
+            group.effects.writes.removeAll(keepingCapacity: true)
+            if let ticket = group.effects.ticket {
+                awaiting.tickets.append((group.id, ticket))
+                group.effects.ticket = nil
+            }
+            for message in group.effects.sendAfterPersist { awaiting.messages.append((message.to.node, .replica(message))) }
+            group.effects.sendAfterPersist.removeAll(keepingCapacity: true)
+        }
+        awaiting.messages.append(contentsOf: self.afterJournal)
+        self.afterJournal.removeAll(keepingCapacity: true)
+        if self.effects.records.isEmpty, self.awaitingJournal.isEmpty {
+            // Nothing of this turn nor of an earlier one waits for the disk: what was to follow a write is true already.
+            self.effects.messages.append(contentsOf: awaiting.messages)
+            for (id, write) in awaiting.tickets {
+                let group = self.group(id)!
+                group.replica.persisted(write, now: self.now, into: &group.effects)
+                self.effects.wantsTurn = true
+            }
+            return
+        }
+        if self.effects.records.isEmpty, awaiting.messages.isEmpty, awaiting.tickets.isEmpty { return }
+        if self.effects.records.isEmpty {
+            // Follows the newest batch that is still being written.
+            let last = self.awaitingJournal.count - 1
+            self.awaitingJournal[last].messages.append(contentsOf: awaiting.messages)
+            self.awaitingJournal[last].tickets.append(contentsOf: awaiting.tickets)
+            return
+        }
+        self.lastJournalTicket = awaiting.ticket
+        self.effects.journalTicket = awaiting.ticket
+        self.awaitingJournal.append(awaiting)
+    }
+
+    func group(_ id: GroupID) -> Group? {
+        for group in self.groups where group.id == id { return group }
+        return nil
+    }
+
+    // MARK: Stopping
+
+    /// Hands every leadership over, then stops; `isStopped` tells when.
+    package func stop() {
+        guard !self.isStopping else { return }
+        self.isStopping = true
+        self.stopDeadline = self.now + .seconds(5)
+        self.incidents.plannedStop(run: self.configuration.run, now: self.now, wall: self.wall)
+        self.tickIncidents()
+        self.continueStop()
+    }
+
+    package private(set) var isStopped = false
+
+    private func continueStop() {
+        guard !self.isStopped else { return }
+        var leads = false
+        for group in self.groups where group.isLeader && self.configuration.founders.count > 1 {
+            leads = true
+            if !group.replica.isTransferring { _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects) }
+        }
+        let isQuiet = self.groups.allSatisfy { $0.origin.isEmpty } && self.awaitingJournal.isEmpty
+        if (!leads && isQuiet) || self.now >= self.stopDeadline { self.isStopped = true }
+    }
+}

@@ -1,0 +1,82 @@
+package import Formats
+package import Replication
+
+/// What the core wants done. The shell owns one, empties it after each turn and lends it again.
+package struct NodeEffects: ~Copyable {
+    /// To be sent in this order.
+    package var messages: [(to: NodeID, message: PeerMessage)] = []
+    /// To be written as one batch or as part of one; completed by `NodeCore.journalCompleted(journalTicket)`.
+    package var records: [JournalRecord] = []
+    /// Ticket of `records`; 0 where there are none.
+    package var journalTicket: UInt64 = 0
+    /// All replies of the turn, one after the other.
+    package var replyBytes: [UInt8] = []
+    package var replies: [Reply] = []
+    package var snapshots: [SnapshotAction] = []
+    package var events: [NodeEvent] = []
+    /// There is more to do: run another turn at once.
+    package var wantsTurn = false
+
+    package init() {}
+
+    package mutating func removeAll() {
+        self.messages.removeAll(keepingCapacity: true)
+        self.records.removeAll(keepingCapacity: true)
+        self.journalTicket = 0
+        self.replyBytes.removeAll(keepingCapacity: true)
+        self.replies.removeAll(keepingCapacity: true)
+        self.snapshots.removeAll(keepingCapacity: true)
+        self.events.removeAll(keepingCapacity: true)
+        self.wantsTurn = false
+    }
+}
+
+/// One client's reply: a range of `NodeEffects.replyBytes`.
+package struct Reply: Sendable, BitwiseCopyable {
+    package var client: ClientID
+    package var offset: Int
+    package var count: Int
+}
+
+/// Work on snapshot files. Each is answered by the input of `NodeCore` that its comment names.
+package enum SnapshotAction: Sendable {
+    /// A file begins; blocks follow, then `finish`.
+    case begin(GroupID, SnapshotMark)
+    /// Answered by `snapshotBlockWritten`.
+    case block(GroupID, [UInt8])
+    /// Make it durable and the newest: answered by `snapshotDurable` or `snapshotFailed`.
+    case finish(GroupID)
+    /// What was begun is not wanted.
+    case abandon(GroupID)
+    /// Read a stretch of a finished file for a peer: answered by `snapshotRead`.
+    case read(GroupID, index: LogIndex, offset: UInt64, to: MemberID)
+    /// Append a received stretch to a file that is not yet whole: answered by `snapshotStaged`.
+    case stage(SnapshotPiece, from: MemberID)
+    /// Read all blocks of the finished file: each answered by `snapshotLoaded`.
+    case load(GroupID, index: LogIndex)
+}
+
+/// What the shell writes to its log.
+package enum NodeEvent: Sendable {
+    case roleChanged(GroupID, Role, Term, leader: NodeID?)
+    case suspected(NodeID, SuspicionCause)
+    case trusted(NodeID)
+    case checkpointBegun(GroupID, LogIndex)
+    case checkpointDone(GroupID, LogIndex)
+    case snapshotSent(GroupID, LogIndex, to: NodeID)
+    case snapshotInstalled(GroupID, LogIndex)
+    case staleRun(seenBy: NodeID, Run)
+    case sessionRefused(GroupID, NodeID, Run)
+    case sequenceGap(GroupID, expected: UInt64, found: UInt64)
+    case handedOver(GroupID)
+    case diverged(GroupID, LogIndex, NodeID)
+}
+
+package enum SuspicionCause: UInt8, Sendable {
+    /// The connection ended and the re-dial was refused.
+    case refused = 1
+    /// No heartbeat within the link's timeout.
+    case silent = 2
+    /// A later run of the node answers: the one before is gone.
+    case restarted = 3
+}

@@ -1,0 +1,150 @@
+/// Taking leadership, keeping it, giving it up.
+extension Replica {
+    mutating func lead(now: Instant, into effects: inout Effects) {
+        invariant(self.hardState.votedFor == self.configuration.me, "leads term \(self.term) without its own vote")
+        self.role = .leader
+        self.leader = self.configuration.me
+        self.electionDeadline = nil
+        self.hasCommittedInTerm = false
+        self.isTransferCandidate = false
+        self.granted.removeAll(keepingCapacity: true)
+        self.held.removeAll(keepingCapacity: true)
+        self.quorumLostAt = nil
+        self.uncommitted = 0
+        self.round = 0
+        for at in self.peers.indices {
+            var peer = Progress(
+                member: self.peers[at].member, next: self.log.lastIndex + 1, isConnected: self.peers[at].isConnected)
+            peer.lastProgress = now
+            self.peers[at] = peer
+        }
+        // Commits what stands before it, which may not be counted otherwise (dissertation, section 3.6.2).
+        self.appendOwn(.empty, payload: [], wall: self.log.lastTime, into: &effects)
+        self.considerQuorum(now: now)
+    }
+
+    /// Adds an entry to the leader's own log. Peers get it with the next `flush`, while our disk still writes it.
+    @discardableResult
+    mutating func appendOwn(
+        _ kind: EntryKind, payload: [UInt8], wall: WallTime, into effects: inout Effects
+    ) -> LogIndex {
+        let entry = Entry(
+            group: self.configuration.group, index: self.log.lastIndex + 1, term: self.term,
+            time: max(self.log.lastTime, wall), kind: kind, payload: payload, previousHash: self.log.lastHash,
+            key: self.configuration.hashKey)
+        self.uncommitted += payload.count
+        self.append(entry, into: &effects)
+        return entry.index
+    }
+
+    /// Proposes an entry. Accepted is not committed: its fate is known when `commitIndex` reaches it in this term, or
+    /// another entry stands in its place.
+    public mutating func propose(
+        _ kind: EntryKind, payload: [UInt8], wall: WallTime, now: Instant, into effects: inout Effects
+    ) -> ProposeResult {
+        defer { self.checkInvariants() }
+        guard self.role == .leader, self.transfer == nil else { return .notLeader }
+        guard !self.hasHoles else { return .recovering }
+        guard self.uncommitted < self.configuration.maxUncommittedBytes else { return .full }
+        return .accepted(self.appendOwn(kind, payload: payload, wall: wall, into: &effects))
+    }
+
+    mutating func ceaseLeading(into effects: inout Effects) {
+        for read in self.readsWaiting + self.readsOfRound { self.fail(read, into: &effects) }
+        self.readsWaiting.removeAll(keepingCapacity: true)
+        self.readsOfRound.removeAll(keepingCapacity: true)
+        self.transfer = nil
+        self.quorumLostAt = nil
+        self.hasCommittedInTerm = false
+        self.uncommitted = 0
+    }
+
+    /// Check-quorum: where the detector holds so many for lost that no majority is left, the leader gives up after an
+    /// election timeout, unless a round was confirmed since.
+    mutating func considerQuorum(now: Instant) {
+        let suspected = self.suspected
+        let hasQuorum = Quorum.decides(self.membership) { !suspected.contains($0.node) }
+        if hasQuorum { self.quorumLostAt = nil } else if self.quorumLostAt == nil { self.quorumLostAt = now }
+    }
+
+    mutating func superviseLeadership(now: Instant, into effects: inout Effects) {
+        if let lost = self.quorumLostAt, now >= lost + self.configuration.electionTimeout {
+            self.becomeFollower(of: nil, term: self.term, now: now, into: &effects)
+            return
+        }
+        if let transfer = self.transfer, now >= transfer.deadline { self.transfer = nil }
+        let resendAfter = self.configuration.resendAfter
+        for at in self.peers.indices where self.peers[at].isConnected {
+            let waits = self.peers[at].isProbing || !self.peers[at].inflight.isEmpty
+            guard waits, now >= self.peers[at].lastProgress + resendAfter else { continue }
+            self.peers[at].probe(from: self.peers[at].match + 1)
+            self.peers[at].roundSent = 0
+            self.peers[at].lastProgress = now
+        }
+        if !self.readsOfRound.isEmpty, now >= self.roundStarted + resendAfter {
+            self.roundStarted = now
+            for at in self.peers.indices { self.peers[at].roundSent = 0 }
+        }
+    }
+
+    // MARK: Connections
+
+    /// A data connection to the node is up: what was under way to it is lost.
+    public mutating func connected(_ node: NodeID, now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        for at in self.peers.indices where self.peers[at].member.node == node {
+            self.peers[at].isConnected = true
+            self.peers[at].commitSent = 0
+            self.peers[at].roundSent = 0
+            self.peers[at].lastProgress = now
+            if case .snapshot = self.peers[at].state { continue }
+            self.peers[at].probe(from: self.peers[at].match + 1)
+        }
+        // A candidate's request may have gone into the void.
+        if self.role == .preCandidate { self.beginCandidacy(now: now, into: &effects) }
+    }
+
+    public mutating func disconnected(_ node: NodeID, now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        for at in self.peers.indices where self.peers[at].member.node == node {
+            self.peers[at].isConnected = false
+            if case .snapshot = self.peers[at].state { continue }
+            self.peers[at].probe(from: self.peers[at].match + 1)
+        }
+    }
+
+    // MARK: Hand-over (dissertation, section 3.10)
+
+    /// Hands leadership to a voter, the one with the most of the log where none is named: proposals are refused, it is
+    /// caught up, told to stand, and wins with a log as good as ours. Given up after two election timeouts.
+    /// - Returns: whether there is anyone to hand over to.
+    public mutating func transfer(to node: NodeID?, now: Instant, into effects: inout Effects) -> Bool {
+        defer { self.checkInvariants() }
+        guard self.role == .leader else { return false }
+        var best: Progress?
+        for peer in self.peers
+        where peer.isConnected && self.membership.voters.contains(peer.member) && !self.suspected.contains(peer.member.node)
+            && (node == nil || peer.member.node == node) && peer.match >= best?.match ?? 0
+        {
+            best = peer
+        }
+        guard let best else { return false }
+        self.transfer = (best.member, now + 2 * self.configuration.electionTimeout, false)
+        self.considerTransfer(into: &effects)
+        return true
+    }
+
+    mutating func considerTransfer(into effects: inout Effects) {
+        guard let transfer = self.transfer, !transfer.isSent else { return }
+        for peer in self.peers where peer.member == transfer.to && peer.match == self.log.lastIndex {
+            self.transfer?.isSent = true
+            effects.sendNow.append(self.message(to: peer.member, .timeoutNow))
+        }
+    }
+
+    mutating func receiveTimeoutNow(_ message: Message, now: Instant, into effects: inout Effects) {
+        guard message.term == self.term, message.from == self.leader, self.isVoter, !self.isAbstaining else { return }
+        self.isTransferCandidate = true
+        self.stand(now: now, into: &effects)
+    }
+}

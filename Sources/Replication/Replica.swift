@@ -1,0 +1,284 @@
+/// Settings of a replica. Times are lengths; all limits are a replica's or a peer's own.
+public struct ReplicaConfiguration: Sendable {
+    public var group: GroupID
+    public var me: MemberID
+    public var hashKey: HashKey
+    public var seed: UInt64
+    /// While no trusted leader is known, a candidacy begins after a time drawn from [this, twice this).
+    public var electionTimeout: Nanoseconds = .milliseconds(300)
+    /// Appends without an answer for this long are sent again.
+    public var resendAfter: Nanoseconds = .seconds(1)
+    /// How long a candidate's request waits for this replica to come to suspect the leader too.
+    public var heldVote: Nanoseconds = .milliseconds(100)
+    public var maxInflightAppends = 256
+    public var maxInflightBytes = 8 << 20
+    public var maxAppendBytes = 1 << 20
+    /// Proposals beyond this many bytes not yet committed are refused.
+    public var maxUncommittedBytes = 64 << 20
+
+    public init(group: GroupID, me: MemberID, hashKey: HashKey, seed: UInt64) {
+        self.group = group
+        self.me = me
+        self.hashKey = hashKey
+        self.seed = seed
+    }
+}
+
+/// What a replica starts from.
+public struct RestoredReplica: Sendable {
+    public var hardState: HardState
+    public var snapshot: SnapshotMark?
+    /// Contiguous from the snapshot on.
+    public var entries: [Entry]
+    /// Members where neither the snapshot nor an entry says otherwise.
+    public var membership: Membership
+    /// Some entries are unreadable: the replica votes by what it had, and proposes nothing.
+    public var hasHoles: Bool
+
+    public init(
+        hardState: HardState, snapshot: SnapshotMark?, entries: [Entry], membership: Membership, hasHoles: Bool
+    ) {
+        self.hardState = hardState
+        self.snapshot = snapshot
+        self.entries = entries
+        self.membership = membership
+        self.hasHoles = hasHoles
+    }
+}
+
+/// One member of a group: Raft (Ongaro, *Consensus: Bridging Theory and Practice*, Stanford 2014), pure.
+///
+/// Inputs are calls, each with the present time; what is to be done about them is added to an `Effects`. It knows no
+/// clock, socket, disk or random source, and never waits. Bytes from peers never trap; a broken invariant does.
+///
+/// Beyond the dissertation: failure detection lies outside, per pair of nodes (`suspect`, `trust`), so that an idle group
+/// sends nothing; and competing candidates are ordered by their logs, so that the survivors of a lost leader do not split
+/// the vote.
+public struct Replica: ~Copyable {
+    public let configuration: ReplicaConfiguration
+    public internal(set) var role: Role = .follower
+    public internal(set) var hardState: HardState
+    public internal(set) var leader: MemberID?
+    public internal(set) var log: Log
+    public internal(set) var commitIndex: LogIndex
+    /// Last index of this log that is durable here.
+    public internal(set) var persistedIndex: LogIndex
+    /// A leader's: an entry of its own term is committed, so that its commit index is the group's.
+    public internal(set) var hasCommittedInTerm = false
+    public let hasHoles: Bool
+
+    var random: Random
+    var hardStateVersion: UInt64 = 0
+    var persistedHardStateVersion: UInt64 = 0
+    var truncations: UInt64 = 0
+    var isAbstaining = false
+    /// Memberships by the index they came with, oldest first; the last one counts.
+    var memberships: [(index: LogIndex, membership: Membership)]
+    var newestSnapshot: SnapshotMark?
+
+    // Election.
+    var suspected: [NodeID] = []
+    var electionDeadline: Instant?
+    var granted: [MemberID] = []
+    /// The hard state in which this candidate voted for itself.
+    var candidacyVersion: UInt64 = 0
+    var isTransferCandidate = false
+    var held: [HeldRequest] = []
+
+    // Leading.
+    var peers: [Progress] = []
+    var round: UInt64 = 0
+    var readsWaiting: [WaitingRead] = []
+    var readsOfRound: [WaitingRead] = []
+    var roundOfReads: UInt64 = 0
+    var roundStarted = Instant(nanoseconds: 0)
+    var quorumLostAt: Instant?
+    var transfer: (to: MemberID, deadline: Instant, isSent: Bool)?
+    var uncommitted: Int = 0
+    /// A committed membership asks for something that needs effects.
+    var owesMembership = false
+
+    // Following.
+    var roundEchoed: UInt64 = 0
+
+    struct HeldRequest {
+        var message: Message
+        var until: Instant
+    }
+
+    struct WaitingRead {
+        var ticket: UInt64
+        /// Nil: asked here.
+        var from: MemberID?
+        var index: LogIndex
+    }
+
+    public init(_ configuration: ReplicaConfiguration, restored: RestoredReplica, now: Instant) {
+        self.configuration = configuration
+        self.hardState = restored.hardState
+        self.log = Log(base: restored.snapshot, entries: restored.entries)
+        self.newestSnapshot = restored.snapshot
+        self.commitIndex = restored.snapshot?.index ?? 0
+        self.persistedIndex = self.log.lastIndex
+        self.hasHoles = restored.hasHoles
+        self.random = Random(seed: configuration.seed)
+        self.memberships = [(restored.snapshot?.index ?? 0, restored.snapshot?.membership ?? restored.membership)]
+        for entry in restored.entries where entry.kind == .membership {
+            if let membership = Membership(encoded: entry.payload) { self.memberships.append((entry.index, membership)) }
+        }
+        if self.log.lastTerm > self.hardState.term { self.hardState = HardState(term: self.log.lastTerm, votedFor: nil) }
+        self.role = self.isVoter ? .follower : .learner
+        self.peers = self.makePeers()
+        self.armElection(now: now)
+    }
+
+    // MARK: Views
+
+    public var term: Term { self.hardState.term }
+    public var lastIndex: LogIndex { self.log.lastIndex }
+    public var lastTerm: Term { self.log.lastTerm }
+    public var membership: Membership { self.memberships[self.memberships.count - 1].membership }
+    public var isTransferring: Bool { self.transfer != nil }
+    public var uncommittedBytes: Int { self.uncommitted }
+
+    /// Highest index known to be durable at a member: at the leader, of each; elsewhere only of itself.
+    public func matchIndex(of member: MemberID) -> LogIndex {
+        if member == self.configuration.me { return self.persistedIndex }
+        for peer in self.peers where peer.member == member { return self.role == .leader ? peer.match : 0 }
+        return 0
+    }
+
+    /// The earliest instant at which time alone changes something; nil where nothing is waited for.
+    public var deadline: Instant? {
+        var earliest = self.role == .leader ? nil : self.electionDeadline
+        func consider(_ instant: Instant) { earliest = min(earliest ?? instant, instant) }
+        for request in self.held { consider(request.until) }
+        if self.role == .leader {
+            if let quorumLostAt { consider(quorumLostAt + self.configuration.electionTimeout) }
+            if let transfer { consider(transfer.deadline) }
+            if !self.readsOfRound.isEmpty { consider(self.roundStarted + self.configuration.resendAfter) }
+            for peer in self.peers where peer.isConnected && (peer.isProbing || !peer.inflight.isEmpty) {
+                consider(peer.lastProgress + self.configuration.resendAfter)
+            }
+        }
+        return earliest
+    }
+
+    // MARK: Inputs
+
+    public mutating func receive(_ message: Message, now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        guard message.group == self.configuration.group, message.to == self.configuration.me,
+            message.from != self.configuration.me, self.isMember(message.from) || message.term >= self.term
+        else { return }
+        switch message.body {
+        case .preVote(let candidacy): self.receivePreVote(message, candidacy, now: now, into: &effects)
+        case .preVoteReply(let granted): self.receivePreVoteReply(message, granted, now: now, into: &effects)
+        case .vote(let candidacy): self.receiveVote(message, candidacy, now: now, into: &effects)
+        case .voteReply(let granted): self.receiveVoteReply(message, granted, now: now, into: &effects)
+        case .append(let append): self.receiveAppend(message, append, now: now, into: &effects)
+        case .appendReply(let reply): self.receiveAppendReply(message, reply, now: now, into: &effects)
+        case .timeoutNow: self.receiveTimeoutNow(message, now: now, into: &effects)
+        case .readIndex(let ticket): self.receiveReadIndex(message, ticket, into: &effects)
+        case .readIndexReply(let ticket, let index):
+            if let index, message.term == self.term, message.from == self.leader {
+                effects.reads.append((ticket, index))
+            } else {
+                effects.failedReads.append(ticket)
+            }
+        }
+    }
+
+    /// A write is durable. One that was overtaken confirms nothing:
+    ///
+    /// 1. Entry 7 of term 2 is on its way to the disk.
+    /// 2. The leader of term 3 replaces it with its own entry 7.
+    /// 3. The first write completes: what it made durable is not in the log any more.
+    public mutating func persisted(_ ticket: WriteTicket, now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        self.persistedHardStateVersion = max(self.persistedHardStateVersion, ticket.hardStateVersion)
+        if ticket.truncations == self.truncations, ticket.lastIndex > self.persistedIndex {
+            self.persistedIndex = min(ticket.lastIndex, self.log.lastIndex)
+            if self.role == .leader { self.advanceCommit() }
+        }
+        if self.role == .candidate { self.considerElected(now: now, into: &effects) }
+    }
+
+    /// Time has passed: to be called when `deadline` has come. Earlier or later does no harm.
+    public mutating func wake(now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        self.releaseHeld(now: now, into: &effects)
+        if self.role == .leader {
+            self.superviseLeadership(now: now, into: &effects)
+        } else if let deadline = self.electionDeadline, now >= deadline {
+            self.beginCandidacy(now: now, into: &effects)
+        }
+    }
+
+    /// Once a turn, after all inputs: appends, commit indexes and rounds go out together.
+    public mutating func flush(now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        self.settleMembership(now: now, into: &effects)
+        guard self.role == .leader else { return }
+        self.startRound(now: now, into: &effects)
+        for at in self.peers.indices { self.sendAppends(to: at, now: now, into: &effects) }
+    }
+
+    // MARK: Durable state
+
+    mutating func write(hardState: HardState, into effects: inout Effects) {
+        self.hardState = hardState
+        self.hardStateVersion += 1
+        effects.writes.append(.hardState(self.configuration.group, hardState))
+        self.noteTicket(into: &effects)
+    }
+
+    mutating func append(_ entry: Entry, into effects: inout Effects) {
+        self.log.append(entry)
+        effects.writes.append(.append(entry))
+        if entry.kind == .membership, let membership = Membership(encoded: entry.payload) {
+            self.memberships.append((entry.index, membership))
+            self.membershipChanged()
+        }
+        self.noteTicket(into: &effects)
+    }
+
+    mutating func truncate(after index: LogIndex, into effects: inout Effects) {
+        invariant(index >= self.commitIndex, "committed entries cut: \(index) < \(self.commitIndex)")
+        self.log.truncate(after: index)
+        self.truncations += 1
+        self.persistedIndex = min(self.persistedIndex, index)
+        effects.writes.append(.truncate(self.configuration.group, after: index))
+        var isChanged = false
+        while self.memberships.count > 1, self.memberships[self.memberships.count - 1].index > index {
+            self.memberships.removeLast()
+            isChanged = true
+        }
+        if isChanged { self.membershipChanged() }
+        self.noteTicket(into: &effects)
+    }
+
+    func noteTicket(into effects: inout Effects) {
+        effects.ticket = WriteTicket(
+            lastIndex: self.log.lastIndex, hardStateVersion: self.hardStateVersion, truncations: self.truncations)
+    }
+
+    func message(to member: MemberID, _ body: Message.Body, term: Term? = nil) -> Message {
+        Message(
+            group: self.configuration.group, from: self.configuration.me, to: member, term: term ?? self.term, body: body)
+    }
+
+    // MARK: Invariants
+
+    func checkInvariants() {
+        invariant(self.commitIndex <= self.log.lastIndex, "commit \(self.commitIndex) beyond \(self.log.lastIndex)")
+        invariant(self.log.baseIndex <= self.commitIndex, "base \(self.log.baseIndex) beyond commit \(self.commitIndex)")
+        invariant(self.persistedIndex <= self.log.lastIndex, "durable \(self.persistedIndex) beyond \(self.log.lastIndex)")
+        invariant(self.log.lastTerm <= self.term, "last term \(self.log.lastTerm) beyond \(self.term)")
+        if self.role == .leader {
+            invariant(self.leader == self.configuration.me, "leads, and holds \(String(describing: self.leader)) for leader")
+        } else {
+            invariant(self.leader != self.configuration.me, "holds itself for leader as \(self.role)")
+        }
+    }
+}
