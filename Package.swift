@@ -39,6 +39,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
@@ -66,9 +67,10 @@ let package = Package(
         layer(
             "KintsugiCommand",
             [
-                "Node", "LocalCluster", "Bench", "Simulation", "Journal", logging,
+                "Node", "LocalCluster", "Journal", "Formats", "Catalog", "Replication", "CKintsugi", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Yams", package: "Yams"),
             ]),
         .executableTarget(name: "kintsugi", dependencies: ["KintsugiCommand"], swiftSettings: settings),
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "kintsugi_io.h"
+#include <stdio.h>
 #include <errno.h>
 #include <malloc.h>
 #include <netinet/in.h>
@@ -26,3 +27,5 @@ void kintsugi_trim_memory(void) { malloc_trim(0); }
 int kintsugi_set_user_timeout(int fd, unsigned milliseconds) {
   return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds) == 0 ? 0 : errno;
 }
+
+void kintsugi_buffer_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }

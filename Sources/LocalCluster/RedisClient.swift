@@ -1,3 +1,4 @@
+import CKintsugi
 import Glibc
 
 /// A reply of a RESP2 server.
@@ -75,7 +76,7 @@ package final class RedisClient {
         let bytes = Array(request.utf8)
         var sent = 0
         while sent < bytes.count {
-            let count = bytes[sent...].withUnsafeBytes { send(self.socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue)) }
+            let count = bytes[sent...].withUnsafeBytes { send(self.socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
             guard count > 0 else { throw self.failure("send", errno) }
             sent += count
         }

@@ -15,3 +15,5 @@ void kintsugi_advise_huge(void *start, size_t length);
 void kintsugi_trim_memory(void);
 /// A TCP socket option that Glibc's Swift overlay does not show: 0, or errno.
 int kintsugi_set_user_timeout(int fd, unsigned milliseconds);
+/// Standard output goes out line by line also where it is no terminal.
+void kintsugi_buffer_lines(void);

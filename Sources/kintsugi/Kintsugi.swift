@@ -1,0 +1,6 @@
+import KintsugiCommand
+
+@main
+struct Kintsugi {
+    static func main() async { await KintsugiCommand.start() }
+}
