@@ -2,6 +2,7 @@ package import Replication
 
 /// Commands of the system group. A command is u8 kind, body.
 package enum CatalogCommand: Sendable {
+    /// A fault as one observer knows it so far: an incident with one account.
     case report(Incident)
 
     package func encoded() -> [UInt8] {
@@ -29,15 +30,14 @@ package final class CatalogMachine {
     package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex) -> Bool {
         guard command.count > 1, command[0] == 1 else { return false }
         var offset = 1
-        guard let report = Incident(command, at: &offset), offset == command.count else { return false }
-        if let at = self.incidents.lastIndex(where: { $0.isSame(as: report) }) {
-            self.incidents[at].merge(report)
-        } else {
-            self.incidents.append(report)
-            if self.incidents.count > Self.maxIncidents {
-                self.incidents.removeFirst()
-                self.firstNumber += 1
-            }
+        guard let report = Incident(command, at: &offset), offset == command.count, report.accounts.count == 1 else {
+            return false
+        }
+        for at in self.incidents.indices.reversed() where self.incidents[at].absorb(report) { return true }
+        self.incidents.append(report)
+        if self.incidents.count > Self.maxIncidents {
+            self.incidents.removeFirst()
+            self.firstNumber += 1
         }
         return true
     }

@@ -2,33 +2,37 @@ package import Replication
 
 extension Incident {
     func json(id: UInt64) -> String {
-        let occurredAfter = WallTime(nanoseconds: self.detected.nanoseconds - min(self.window, self.detected.nanoseconds))
+        let authority = self.authority
+        let (repair, closed, changes, samples) = (self.repair, self.closed, self.changes, self.samples)
+        let detected = authority.detected.nanoseconds
+        let occurredAfter = WallTime(nanoseconds: detected - min(authority.window, detected))
         func at(_ duration: Nanoseconds?) -> String {
-            duration.map { "\"\(timestamp(WallTime(nanoseconds: self.detected.nanoseconds + $0)))\"" } ?? "null"
+            duration.map { "\"\(timestamp(WallTime(nanoseconds: detected &+ $0)))\"" } ?? "null"
         }
-        let state = self.closed != nil ? "closed" : self.repair != nil ? "repaired" : "open"
-        let delays = self.delays.map { "\"\($0.node)\":\(milliseconds($0.delay))" }
-        let names = ["1s", "5s", "30s", "close"]
-        let rates = names.indices.map { at in
-            "\"\(names[at])\":" + (self.samples[at].map { ratio($0.serving, $0.all) } ?? "null")
+        let state = closed != nil ? "closed" : repair != nil ? "repaired" : "open"
+        let delays = self.accounts.sorted { $0.observer < $1.observer }.compactMap { account in
+            account.delay.map { "\"\(account.observer)\":\(milliseconds($0))" }
         }
-        let groups = self.groups.map {
+        let rates = zip(["1s", "5s", "30s", "close"], samples).map { name, sample in
+            "\"\(name)\":" + (sample.map { ratio($0.serving, $0.all) } ?? "null")
+        }
+        let groups = changes.map {
             "{\"group\":\"\($0.group)\",\"from\":\($0.from),\"to\":\($0.to),\"term\":\($0.term),\"writes_lost\":0}"
         }
-        let recovery = self.repair.map { "[\(milliseconds($0)),\(milliseconds($0 + self.window))]" } ?? "null"
+        let recovery = repair.map { "[\(milliseconds($0)),\(milliseconds($0 &+ authority.window))]" } ?? "null"
         let actions =
-            self.groups.map { "\"node \($0.to) leads \($0.group) in term \($0.term)\"" }
-            + (self.closed != nil ? ["\"node \(self.node) is in full service\""] : [])
+            changes.map { "\"node \($0.to) leads \($0.group) in term \($0.term)\"" }
+            + (closed != nil ? ["\"node \(self.node) is in full service\""] : [])
         return """
             {"id":\(id),"kind":"\(self.kind)","cause":"\(self.cause)","node":\(self.node),"run":\(self.run),\
             "planned":\(self.isPlanned),"count":\(self.count),"state":"\(state)",\
-            "occurred":{"after":"\(timestamp(occurredAfter))","before":"\(timestamp(self.detected))"},\
-            "detected":"\(timestamp(self.detected))","repaired":\(at(self.repair)),"closed":\(at(self.closed)),\
-            "detection_ms":[0,\(milliseconds(self.window))],\
-            "repair_ms":\(self.repair.map { milliseconds($0) } ?? "null"),"recovery_ms":\(recovery),\
+            "occurred":{"after":"\(timestamp(occurredAfter))","before":"\(timestamp(authority.detected))"},\
+            "detected":"\(timestamp(authority.detected))","repaired":\(at(repair)),"closed":\(at(closed)),\
+            "detection_ms":[0,\(milliseconds(authority.window))],\
+            "repair_ms":\(repair.map { milliseconds($0) } ?? "null"),"recovery_ms":\(recovery),\
             "delay_ms":{\(delays.joined(separator: ","))},"recovery_rate":{\(rates.joined(separator: ","))},\
             "groups":[\(groups.joined(separator: ","))],"bytes_repaired":0,"actions":[\(actions.joined(separator: ","))],\
-            "observer":\(self.observer)}
+            "observer":\(authority.observer)}
             """
     }
 }

@@ -1,6 +1,8 @@
 package import Replication
 
-/// One fault and its repair, as one observer knows it and as the ledger keeps it.
+/// One fault and its repair, with the account that each observer gave of it.
+///
+/// All durations are of one observer's monotonic clock; those of two observers are never mixed in one figure.
 package struct Incident: Sendable, Equatable {
     package enum Kind: UInt8, Sendable {
         case node = 1
@@ -19,7 +21,7 @@ package struct Incident: Sendable, Equatable {
         case stopped = 4
     }
 
-    package struct GroupChange: Sendable, Equatable {
+    package struct GroupChange: Sendable, Equatable, BitwiseCopyable {
         package var group: GroupID
         package var from: NodeID
         package var to: NodeID
@@ -34,7 +36,7 @@ package struct Incident: Sendable, Equatable {
     }
 
     /// Nodes in full service, at an age of the incident.
-    package struct Sample: Sendable, Equatable {
+    package struct Sample: Sendable, Equatable, BitwiseCopyable {
         package var serving: UInt32
         package var all: UInt32
 
@@ -44,156 +46,131 @@ package struct Incident: Sendable, Equatable {
         }
     }
 
-    package var kind: Kind
-    package var cause: Cause
-    package var node: NodeID
-    /// The run of the node that the fault hit. With kind and node, what all observers derive alike.
-    package var run: Run
-    package var isPlanned: Bool
-    package var count: UInt32 = 1
-    package var observer: NodeID
-    /// The observer became the leader that ended the outage, or leads the system group: its durations count.
-    package var isAuthoritative: Bool
-    /// The one wall-clock anchor: when the observer came to suspect it. All else are durations of the observer's clock.
-    package var detected: WallTime
-    /// From the last good sign of life to the suspicion: the fault lies somewhere in between.
-    package var window: Nanoseconds
-    /// From the suspicion to the first commit of the next term in every affected group, or to full service.
-    package var repair: Nanoseconds?
-    /// From the suspicion until all nodes were in full service.
-    package var closed: Nanoseconds?
-    package var groups: [GroupChange] = []
-    /// By node: from the last good sign of life to its first acknowledged write after the suspicion.
-    package var delays: [(node: NodeID, delay: Nanoseconds)] = []
-    /// At 1, 5 and 30 s and at the close.
-    package var samples: [Sample?] = [nil, nil, nil, nil]
+    /// What one observer knows of a fault.
+    package struct Account: Sendable, Equatable {
+        package var observer: NodeID
+        /// The how-manieth fault this is to its observer, over all its runs: tells a second fault of the same run from
+        /// another word about the first.
+        package var episode: UInt64
+        /// The observer led the system group: its account counts where no group changed its leader.
+        package var ledSystem = false
+        /// The one wall-clock anchor: when the observer came to suspect it. All else are durations of its clock.
+        package var detected: WallTime
+        /// From the last good sign of life to the suspicion: the fault lies somewhere in between.
+        package var window: Nanoseconds
+        /// Groups whose leadership the fault took, as far as the observer knew.
+        package var affected: [GroupID] = []
+        /// Groups that the observer came to lead in a next term, and has committed in; of a graceful stop: groups that
+        /// were handed over.
+        package var changes: [GroupChange] = []
+        /// From the suspicion to the last of `changes`; where the fault took no leadership, to full service.
+        package var repair: Nanoseconds?
+        /// From the suspicion until all nodes were in full service.
+        package var closed: Nanoseconds?
+        /// From the last good sign of life to the observer's own first acknowledged write after the suspicion.
+        package var delay: Nanoseconds?
+        /// At 1, 5 and 30 s and at the close.
+        package var samples: [Sample?] = [nil, nil, nil, nil]
+
+        package init(observer: NodeID, episode: UInt64, detected: WallTime, window: Nanoseconds) {
+            self.observer = observer
+            self.episode = episode
+            self.detected = detected
+            self.window = window
+        }
+    }
+
+    package let kind: Kind
+    package private(set) var cause: Cause
+    package let node: NodeID
+    /// The run of the node that the fault hit.
+    package let run: Run
+    package private(set) var isPlanned: Bool
+    /// How often in a row it was gone and back again, without a leadership lost.
+    package private(set) var count: UInt32
+    /// At least one.
+    package private(set) var accounts: [Account]
+
+    /// Accounts of one incident; more observers than a cluster may have nodes.
+    static let maxAccounts = 64
+    /// A fault that comes back sooner than this after its end is the same one once more.
+    private static let flapping = Nanoseconds.seconds(5)
 
     package init(
-        kind: Kind, cause: Cause, node: NodeID, run: Run, isPlanned: Bool, observer: NodeID, isAuthoritative: Bool,
-        detected: WallTime, window: Nanoseconds
+        kind: Kind, cause: Cause, node: NodeID, run: Run, isPlanned: Bool, count: UInt32 = 1, accounts: [Account]
     ) {
+        invariant(!accounts.isEmpty, "an incident nobody observed")
         self.kind = kind
         self.cause = cause
         self.node = node
         self.run = run
         self.isPlanned = isPlanned
-        self.observer = observer
-        self.isAuthoritative = isAuthoritative
-        self.detected = detected
-        self.window = window
-    }
-
-    package static func == (a: Incident, b: Incident) -> Bool { a.encoded() == b.encoded() }
-
-    package func isSame(as other: Incident) -> Bool {
-        self.kind == other.kind && self.node == other.node && self.run == other.run
-    }
-
-    /// Takes in what another report says of the same fault. Reports may come in any order and more than once.
-    mutating func merge(_ other: Incident) {
-        let delays = self.delays
-        let isPlanned = self.isPlanned || other.isPlanned
-        if other.isAuthoritative || (!self.isAuthoritative && other.observer == self.observer) {
-            let (repair, closed, samples, groups) = (self.repair, self.closed, self.samples, self.groups)
-            let wasSame = self.observer == other.observer
-            self = other
-            // An earlier report of the same observer must not take back what a later one said.
-            if wasSame {
-                self.repair = other.repair ?? repair
-                self.closed = other.closed ?? closed
-                for at in samples.indices { self.samples[at] = other.samples[at] ?? samples[at] }
-                for change in groups where !self.groups.contains(change) { self.groups.append(change) }
-            }
-            for delay in delays where !self.delays.contains(where: { $0.node == delay.node }) { self.delays.append(delay) }
-        } else {
-            for delay in other.delays where !self.delays.contains(where: { $0.node == delay.node }) {
-                self.delays.append(delay)
-            }
-        }
-        self.isPlanned = isPlanned
-        if isPlanned { self.cause = .stopped }
-        self.delays.sort { $0.node < $1.node }
-    }
-
-    // MARK: Encoding
-
-    /// Version 1, little-endian, in the order below. For ever: it is in logs.
-    package func encoded() -> [UInt8] {
-        var out: [UInt8] = []
-        func put<T: FixedWidthInteger>(_ value: T) { withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) } }
-        put(UInt8(1))
-        put(self.kind.rawValue)
-        put(self.cause.rawValue)
-        put(UInt8((self.isPlanned ? 1 : 0) | (self.isAuthoritative ? 2 : 0)))
-        put(self.node.rawValue)
-        put(self.run)
-        put(self.count)
-        put(self.observer.rawValue)
-        put(self.detected.nanoseconds)
-        put(self.window)
-        put(self.repair ?? .max)
-        put(self.closed ?? .max)
-        put(UInt32(self.groups.count))
-        for change in self.groups {
-            put(change.group.rawValue)
-            put(change.from.rawValue)
-            put(change.to.rawValue)
-            put(change.term)
-        }
-        put(UInt32(self.delays.count))
-        for delay in self.delays {
-            put(delay.node.rawValue)
-            put(delay.delay)
-        }
-        for sample in self.samples {
-            put(sample?.serving ?? .max)
-            put(sample?.all ?? .max)
-        }
-        return out
-    }
-
-    /// Nil where the bytes are not one; `offset` moves past it.
-    package init?(_ bytes: UnsafeRawBufferPointer, at offset: inout Int) {
-        var isShort = false
-        func take<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) -> T {
-            guard bytes.count - offset >= MemoryLayout<T>.size else {
-                isShort = true
-                return 0
-            }
-            defer { offset += MemoryLayout<T>.size }
-            return T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
-        }
-        guard take(UInt8.self) == 1, let kind = Kind(rawValue: take(UInt8.self)), let cause = Cause(rawValue: take(UInt8.self))
-        else { return nil }
-        let flags = take(UInt8.self)
-        let node = NodeID(take(UInt32.self))
-        let run = take(UInt64.self)
-        let count = take(UInt32.self)
-        let observer = NodeID(take(UInt32.self))
-        let detected = WallTime(nanoseconds: take(UInt64.self))
-        self.init(
-            kind: kind, cause: cause, node: node, run: run, isPlanned: flags & 1 != 0, observer: observer,
-            isAuthoritative: flags & 2 != 0, detected: detected, window: take(UInt64.self))
         self.count = count
-        let repair = take(UInt64.self)
-        self.repair = repair == .max ? nil : repair
-        let closed = take(UInt64.self)
-        self.closed = closed == .max ? nil : closed
-        for _ in 0..<min(take(UInt32.self), 4096) where !isShort {
-            let group = GroupID(rawValue: take(UInt64.self))
-            let from = NodeID(take(UInt32.self))
-            let to = NodeID(take(UInt32.self))
-            self.groups.append(GroupChange(group: group, from: from, to: to, term: take(UInt64.self)))
+        self.accounts = accounts
+    }
+
+    // MARK: Several observers
+
+    /// Takes in a report with one account, where it is of this fault; false where it is of another.
+    ///
+    /// Reports come in any order and more than once. The same observer and episode: the same fault, told anew. An observer
+    /// not heard yet: this fault, unless it was over when the observer came to suspect the node.
+    mutating func absorb(_ report: Incident) -> Bool {
+        guard self.kind == report.kind, self.node == report.node, self.run == report.run else { return false }
+        let account = report.accounts[0]
+        if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }) {
+            self.accounts[at] = account
+        } else if self.end.map({ account.detected.nanoseconds <= $0 }) ?? true,
+            !self.accounts.contains(where: { $0.observer == account.observer }), self.accounts.count < Self.maxAccounts
+        {
+            self.accounts.append(account)
+        } else if let end = self.end, account.detected.nanoseconds < end + Self.flapping, account.affected.isEmpty,
+            self.cause == .silent, report.cause == .silent
+        {
+            self.count += 1
+            self.accounts = [account]
+        } else {
+            return false
         }
-        for _ in 0..<min(take(UInt32.self), 4096) where !isShort {
-            let node = NodeID(take(UInt32.self))
-            self.delays.append((node, take(UInt64.self)))
+        if report.isPlanned {
+            self.isPlanned = true
+            self.cause = .stopped
         }
-        for at in 0..<4 {
-            let serving = take(UInt32.self)
-            let all = take(UInt32.self)
-            self.samples[at] = all == .max ? nil : Sample(serving: serving, all: all)
-        }
-        if isShort { return nil }
+        return true
+    }
+
+    /// When it was closed, by its observers' wall clocks; nil: it is not.
+    private var end: UInt64? {
+        self.accounts.compactMap { account in account.closed.map { account.detected.nanoseconds + $0 } }.max()
+    }
+
+    // MARK: What counts
+
+    /// The account whose durations are the incident's: of the observer that ended the outage (the last one, where several
+    /// groups went to several nodes), else of the one that led the system group, else of the first to suspect.
+    package var authority: Account {
+        let leaders = self.accounts.filter { !$0.changes.isEmpty }
+        if let last = leaders.max(by: { ($0.repair ?? .max) < ($1.repair ?? .max) }) { return last }
+        return self.accounts.first { $0.ledSystem }
+            ?? self.accounts.min { ($0.detected.nanoseconds, $0.observer) < ($1.detected.nanoseconds, $1.observer) }!
+    }
+
+    package var changes: [GroupChange] { self.accounts.flatMap(\.changes) }
+
+    /// Nil while a group that lost its leader has none that has committed.
+    package var repair: Nanoseconds? {
+        let changed = Set(self.changes.map(\.group))
+        guard self.accounts.allSatisfy({ $0.affected.allSatisfy(changed.contains) }) else { return nil }
+        return self.authority.repair
+    }
+
+    package var closed: Nanoseconds? {
+        guard self.repair != nil else { return nil }
+        return self.authority.closed ?? self.accounts.compactMap(\.closed).max()
+    }
+
+    package var samples: [Sample?] {
+        let authority = self.authority.samples
+        return authority.indices.map { at in authority[at] ?? self.accounts.lazy.compactMap { $0.samples[at] }.first }
     }
 }

@@ -29,6 +29,8 @@ package struct LocalClusterError: Error, Sendable {
 package struct LocalCluster: Codable, Sendable {
     package var nodes: [LocalNode]
 
+    package init(nodes: [LocalNode]) { self.nodes = nodes }
+
     /// Ports of a node in its block: base + id, and so on.
     package static let peerOffset = 100
     /// Ports from here on may be given to outgoing connections.

@@ -74,6 +74,9 @@ package final class RedisClient {
         var request = "*\(words.count)\r\n"
         for word in words { request += "$\(word.utf8.count)\r\n\(word)\r\n" }
         let bytes = Array(request.utf8)
+        // The reply to the last request is read whole: nothing is left.
+        self.buffer.removeAll(keepingCapacity: true)
+        self.offset = 0
         var sent = 0
         while sent < bytes.count {
             let count = bytes[sent...].withUnsafeBytes { send(self.socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -130,10 +133,6 @@ package final class RedisClient {
     }
 
     private func receive() throws(RedisClientError) {
-        if self.offset == self.buffer.count {
-            self.buffer.removeAll(keepingCapacity: true)
-            self.offset = 0
-        }
         var chunk = [UInt8](repeating: 0, count: 16384)
         let count = recv(self.socket, &chunk, chunk.count, 0)
         guard count != 0 else { throw RedisClientError(description: "the connection was closed") }

@@ -41,11 +41,11 @@ package struct FailureDetector: Sendable {
             return
         }
         guard instant > self.links[at].lastBeat else { return }
-        let interval = instant - self.links[at].lastBeat
+        // An outage of the peer, or of ourselves, is one long interval that says little of the link: none counts for more
+        // than what would have been suspected. A link that has become slow is still learnt, in a few steps.
+        let interval = min(instant - self.links[at].lastBeat, self.timeout(of: node))
         self.links[at].lastBeat = instant
         self.links[at].silentSince = max(self.links[at].silentSince, instant)
-        // After an outage the interval says nothing of the link.
-        guard interval < self.options.ceiling else { return }
         if self.links[at].mean == 0 {
             self.links[at].mean = interval
             self.links[at].deviation = interval / 2

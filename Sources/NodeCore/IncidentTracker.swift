@@ -5,11 +5,21 @@ package import Replication
 /// own monotonic clock, with one wall-clock anchor.
 package struct IncidentTracker {
     private struct Open {
-        var incident: Incident
-        var detectedAt: Instant
-        /// Groups that the node led when it was suspected, and that have had no commit in a later term.
-        var affected: [(group: GroupID, term: Term)]
+        let node: NodeID
+        let run: Run
+        let cause: Incident.Cause
+        let isPlanned: Bool
+        var account: Incident.Account
+        let detectedAt: Instant
+        /// Groups that the node led when it was suspected, and that nobody is known to lead in a later term.
+        var leaderless: [(group: GroupID, term: Term)]
         var isDirty = true
+
+        var report: Incident {
+            Incident(
+                kind: .node, cause: self.cause, node: self.node, run: self.run, isPlanned: self.isPlanned,
+                accounts: [self.account])
+        }
     }
 
     /// Incidents followed at once; the oldest is let go beyond that.
@@ -17,77 +27,99 @@ package struct IncidentTracker {
     private static let ages: [Nanoseconds] = [.seconds(1), .seconds(5), .seconds(30)]
     private let me: NodeID
     private var open: [Open] = []
+    private var lastEpisode: UInt64
 
-    package init(me: NodeID) { self.me = me }
+    package init(me: NodeID, run: Run) {
+        self.me = me
+        // A run has room for a million; a later run's are beyond them all.
+        self.lastEpisode = run << 20
+    }
 
     /// A peer is held for lost. `led`: the groups it leads, as far as known, with their terms.
     package mutating func suspected(
         _ node: NodeID, run: Run, cause: Incident.Cause, lastGood: Instant, led: [(group: GroupID, term: Term)],
         now: Instant, wall: WallTime
     ) {
-        guard !self.open.contains(where: { $0.incident.node == node && $0.incident.run == run }) else { return }
+        guard !self.open.contains(where: { $0.node == node && $0.run == run }) else { return }
         let window = lastGood.nanoseconds == 0 ? 0 : now - lastGood
-        let incident = Incident(
-            kind: .node, cause: cause, node: node, run: run, isPlanned: false, observer: self.me, isAuthoritative: false,
-            detected: wall, window: window)
-        if self.open.count >= Self.maxOpen { self.open.removeFirst() }
-        self.open.append(Open(incident: incident, detectedAt: now, affected: led))
+        self.add(node, run: run, cause, isPlanned: false, window: window, led: led, now: now, wall: wall)
     }
 
-    /// This node is about to stop.
-    package mutating func plannedStop(run: Run, now: Instant, wall: WallTime) {
-        let incident = Incident(
-            kind: .node, cause: .stopped, node: self.me, run: run, isPlanned: true, observer: self.me,
-            isAuthoritative: false, detected: wall, window: 0)
-        self.open.append(Open(incident: incident, detectedAt: now, affected: []))
+    /// This node is about to stop, and hands over the groups it leads.
+    package mutating func plannedStop(run: Run, led: [(group: GroupID, term: Term)], now: Instant, wall: WallTime) {
+        self.add(self.me, run: run, .stopped, isPlanned: true, window: 0, led: led, now: now, wall: wall)
+    }
+
+    private mutating func add(
+        _ node: NodeID, run: Run, _ cause: Incident.Cause, isPlanned: Bool, window: Nanoseconds,
+        led: [(group: GroupID, term: Term)], now: Instant, wall: WallTime
+    ) {
+        self.lastEpisode += 1
+        var account = Incident.Account(observer: self.me, episode: self.lastEpisode, detected: wall, window: window)
+        account.affected = led.map(\.group)
+        if self.open.count >= Self.maxOpen { self.open.removeFirst() }
+        self.open.append(
+            Open(node: node, run: run, cause: cause, isPlanned: isPlanned, account: account, detectedAt: now, leaderless: led))
     }
 
     /// This node leads the group and has committed in its term.
     package mutating func committed(in group: GroupID, term: Term, now: Instant) {
+        for at in self.open.indices { self.changed(group, term: term, to: self.me, at, now: now) }
+    }
+
+    /// Another node leads the group in this term. It accounts for the change itself, except for the one that is asked to
+    /// by this node: that does not know of the stop.
+    package mutating func ledElsewhere(_ group: GroupID, by leader: NodeID, term: Term, now: Instant) {
         for at in self.open.indices {
-            guard let affected = self.open[at].affected.firstIndex(where: { $0.group == group && $0.term < term }) else { continue }
-            self.open[at].affected.remove(at: affected)
-            self.open[at].incident.isAuthoritative = true
-            self.open[at].incident.groups.append(
-                Incident.GroupChange(group: group, from: self.open[at].incident.node, to: self.me, term: term))
-            if self.open[at].affected.isEmpty { self.open[at].incident.repair = now - self.open[at].detectedAt }
-            self.open[at].isDirty = true
+            if self.open[at].isPlanned {
+                self.changed(group, term: term, to: leader, at, now: now)
+            } else {
+                self.open[at].leaderless.removeAll { $0.group == group && $0.term < term }
+            }
         }
     }
 
-    /// Another node leads the group in this term: it accounts for the change.
-    package mutating func ledElsewhere(_ group: GroupID, term: Term) {
-        for at in self.open.indices { self.open[at].affected.removeAll { $0.group == group && $0.term < term } }
+    private mutating func changed(_ group: GroupID, term: Term, to leader: NodeID, _ at: Int, now: Instant) {
+        guard let found = self.open[at].leaderless.firstIndex(where: { $0.group == group && $0.term < term }) else { return }
+        self.open[at].leaderless.remove(at: found)
+        self.open[at].account.changes.append(
+            Incident.GroupChange(group: group, from: self.open[at].node, to: leader, term: term))
+        self.open[at].account.repair = now - self.open[at].detectedAt
+        self.open[at].isDirty = true
     }
 
     package mutating func acknowledgedWrite(now: Instant) {
-        for at in self.open.indices where self.open[at].incident.delays.isEmpty && self.open[at].incident.node != self.me {
-            self.open[at].incident.delays.append(
-                (self.me, now - self.open[at].detectedAt + self.open[at].incident.window))
+        for at in self.open.indices where self.open[at].account.delay == nil && self.open[at].node != self.me {
+            self.open[at].account.delay = now - self.open[at].detectedAt + self.open[at].account.window
             self.open[at].isDirty = true
         }
     }
 
-    /// Called regularly. `serving`: nodes in full service, of `all`. `leadsSystem`: this node accounts for what has no
-    /// change of leader.
+    /// Called regularly. `serving`: nodes in full service, of `all`. `leadsSystem`: this node accounts for what took no
+    /// leadership.
     package mutating func tick(serving: Int, all: Int, isBack: (NodeID) -> Bool, leadsSystem: Bool, now: Instant) {
         let sample = Incident.Sample(serving: UInt32(serving), all: UInt32(all))
-        for at in self.open.indices.reversed() where self.open[at].incident.node != self.me {
+        for at in self.open.indices where self.open[at].node != self.me {
             let age = now - self.open[at].detectedAt
-            for (slot, limit) in Self.ages.enumerated() where age >= limit && self.open[at].incident.samples[slot] == nil {
-                self.open[at].incident.samples[slot] = sample
+            func setSample(_ slot: Int) {
+                guard self.open[at].account.samples[slot] == nil else { return }
+                self.open[at].account.samples[slot] = sample
                 self.open[at].isDirty = true
             }
-            if leadsSystem, self.open[at].incident.groups.isEmpty { self.open[at].incident.isAuthoritative = true }
-            if self.open[at].incident.repair == nil, self.open[at].affected.isEmpty, isBack(self.open[at].incident.node) {
-                self.open[at].incident.repair = age
+            for (slot, limit) in Self.ages.enumerated() where age >= limit { setSample(slot) }
+            if leadsSystem, !self.open[at].account.ledSystem {
+                self.open[at].account.ledSystem = true
                 self.open[at].isDirty = true
             }
-            if self.open[at].incident.repair != nil, serving == all, self.open[at].incident.closed == nil {
-                self.open[at].incident.closed = age
-                for slot in 0..<4 where self.open[at].incident.samples[slot] == nil {
-                    self.open[at].incident.samples[slot] = sample
-                }
+            guard isBack(self.open[at].node) else { continue }
+            if self.open[at].account.affected.isEmpty, self.open[at].account.repair == nil {
+                self.open[at].account.repair = age
+                self.open[at].isDirty = true
+            }
+            if self.open[at].leaderless.isEmpty, serving == all {
+                self.open[at].account.closed = age
+                // A sample after closing repeats the closing value.
+                for slot in 0..<4 { setSample(slot) }
                 self.open[at].isDirty = true
             }
         }
@@ -98,9 +130,9 @@ package struct IncidentTracker {
         var reports: [[UInt8]] = []
         for at in self.open.indices where self.open[at].isDirty {
             self.open[at].isDirty = false
-            reports.append(CatalogCommand.report(self.open[at].incident).encoded())
+            reports.append(CatalogCommand.report(self.open[at].report).encoded())
         }
-        self.open.removeAll { $0.incident.closed != nil || ($0.incident.node == self.me) }
+        self.open.removeAll { $0.account.closed != nil || ($0.node == self.me && $0.leaderless.isEmpty) }
         return reports
     }
 

@@ -20,8 +20,8 @@ extension NodeCore {
             if group.replica.hasCommittedInTerm {
                 self.incidents.committed(in: group.id, term: group.replica.term, now: self.now)
             }
-        } else if group.replica.leader != nil {
-            self.incidents.ledElsewhere(group.id, term: group.replica.term)
+        } else if let leader = group.replica.leader {
+            self.incidents.ledElsewhere(group.id, by: leader.node, term: group.replica.term, now: self.now)
         }
     }
 

@@ -34,7 +34,7 @@ package final class NodeCore {
     var lastReadTicket: UInt64 = 0
     var lastCopiesTicket: UInt64 = 0
     package private(set) var isStopping = false
-    private var stopDeadline = Instant(nanoseconds: 0)
+    private var stopBegan = Instant(nanoseconds: 0)
     /// What to do about this node's own incidents.
     var incidents: IncidentTracker
     var detector: FailureDetector
@@ -53,7 +53,7 @@ package final class NodeCore {
         self.configuration = configuration
         self.now = now
         self.random = Random(seed: configuration.seed)
-        self.incidents = IncidentTracker(me: configuration.me.node)
+        self.incidents = IncidentTracker(me: configuration.me.node, run: configuration.run)
         self.detector = detector
         self.peers = configuration.founders.filter { $0 != configuration.me }.map { Peer(member: $0) }
         let hashKey = HashKey(configuration.cluster)
@@ -221,12 +221,17 @@ package final class NodeCore {
 
     // MARK: Stopping
 
+    private static let patienceForRequests = Nanoseconds.seconds(5)
+    private static let patienceForAccount = Nanoseconds.milliseconds(500)
+
     /// Hands every leadership over, then stops; `isStopped` tells when.
     package func stop() {
         guard !self.isStopping else { return }
         self.isStopping = true
-        self.stopDeadline = self.now + .seconds(5)
-        self.incidents.plannedStop(run: self.configuration.run, now: self.now, wall: self.wall)
+        self.stopBegan = self.now
+        let led = self.groups.filter(\.isLeader).map { ($0.id, $0.replica.term) }
+        self.incidents.plannedStop(
+            run: self.configuration.run, led: self.configuration.founders.count > 1 ? led : [], now: self.now, wall: self.wall)
         self.tickIncidents()
         self.continueStop()
     }
@@ -240,7 +245,10 @@ package final class NodeCore {
             leads = true
             if !group.replica.isTransferring { _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects) }
         }
-        let isQuiet = self.groups.allSatisfy { $0.origin.isEmpty } && self.awaitingJournal.isEmpty
-        if (!leads && isQuiet) || self.now >= self.stopDeadline { self.isStopped = true }
+        if self.incidents.hasReports { self.tickIncidents() }
+        // The account of this stop is worth a moment, not more: where all nodes stop at once nobody is left to take it.
+        let isAccountKept = self.group(.system)!.origin.isEmpty || self.now - self.stopBegan >= Self.patienceForAccount
+        let isQuiet = self.groups.allSatisfy { $0.id == .system || $0.origin.isEmpty } && self.awaitingJournal.isEmpty
+        if (!leads && isQuiet && isAccountKept) || self.now - self.stopBegan >= Self.patienceForRequests { self.isStopped = true }
     }
 }

@@ -1,0 +1,63 @@
+import Cache
+import Catalog
+import Formats
+package import Replication
+
+/// What a replica shows to checks of the whole cluster: the simulator's, after every turn.
+package struct ReplicaInspection: Sendable {
+    package var role: Role
+    package var term: Term
+    package var commit: LogIndex
+    package var applied: LogIndex
+    /// Last index that is gone from memory.
+    package var base: LogIndex
+    package var last: LogIndex
+}
+
+extension NodeCore {
+    package func inspect(_ id: GroupID) -> ReplicaInspection? {
+        guard let group = self.group(id) else { return nil }
+        return ReplicaInspection(
+            role: group.replica.role, term: group.replica.term, commit: group.replica.commitIndex,
+            applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex)
+    }
+
+    /// The hash of the entry at an index, and so of all before it; nil where it is not in memory. O(1).
+    package func entryHash(_ id: GroupID, at index: LogIndex) -> Hash128? {
+        self.group(id)?.replica.log.hash(at: index)
+    }
+
+    /// Of the applied state, sessions included: equal on all replicas at equal applied indexes. Nil while a state is read
+    /// back. O(sessions), and for the catalog O(state).
+    package func stateDigest(_ id: GroupID) -> Hash128? {
+        guard let group = self.group(id), group.incoming?.machine == nil else { return nil }
+        var hasher = SipHasher128(key: HashKey(self.configuration.cluster))
+        var bytes: [UInt8] = []
+        group.sessions.encode(into: &bytes)
+        let state =
+            switch group.machine {
+            case .cache(let cache): cache.digest
+            case .catalog(let catalog): catalog.digest
+            }
+        bytes.append(state)
+        bytes.append(littleEndian: group.appliedTime.nanoseconds)
+        bytes.withUnsafeBytes { hasher.combine($0) }
+        return hasher.finalize()
+    }
+
+    /// Answers a read from what is applied here, however old that is. Never for a client.
+    package func localRead(_ command: UnsafeRawBufferPointer) -> [UInt8] {
+        guard case .cache(let cache)? = self.group(.default)?.machine else { return [] }
+        self.reply.removeAll()
+        _ = cache.read(command, random: 0, clock: self.group(.default)!.appliedTime, reply: &self.reply)
+        return self.reply.bytes
+    }
+}
+
+extension NodeCore {
+    /// Incidents in this node's copy of the ledger.
+    package var incidentCount: Int {
+        guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }
+        return catalog.incidents.count
+    }
+}
