@@ -93,7 +93,14 @@ package struct LocalCluster: Codable, Sendable {
             progress("node \(cluster.nodes[at].id) started, process \(cluster.nodes[at].pid)")
         }
         try cluster.save(directory)
-        for node in cluster.nodes { try Self.awaitService(of: node, progress: progress) }
+        for at in cluster.nodes.indices {
+            if try Self.awaitService(of: cluster.nodes[at], progress: progress) { continue }
+            // It was on its way out when it was looked at: a killed process holds its lock until its memory is freed.
+            cluster.nodes[at].pid = try cluster.spawn(cluster.nodes[at], directory: directory, program: program, options: options)
+            progress("node \(cluster.nodes[at].id) started, process \(cluster.nodes[at].pid)")
+            try cluster.save(directory)
+            try cluster.awaitStart(at, progress: progress)
+        }
         return cluster
     }
 
@@ -109,7 +116,13 @@ package struct LocalCluster: Codable, Sendable {
         }
         self.nodes[at].pid = try self.spawn(self.nodes[at], directory: directory, program: program, options: options)
         try self.save(directory)
-        try Self.awaitService(of: self.nodes[at], progress: progress)
+        try self.awaitStart(at, progress: progress)
+    }
+
+    private func awaitStart(_ at: Int, progress: (String) -> Void) throws(LocalClusterError) {
+        let node = self.nodes[at]
+        if try Self.awaitService(of: node, progress: progress) { return }
+        throw LocalClusterError(code: 1, message: "Node \(node.id) ended. Its last log lines:\n\(Self.tail(node))")
     }
 
     private func spawn(
@@ -121,27 +134,20 @@ package struct LocalCluster: Codable, Sendable {
                 program, "serve", "--dir", node.dir, "--node", "\(node.id)", "--seed", "\(Self.absolute(directory))/cluster.seed",
                 "--redis-listen", node.redis, "--peer-listen", node.peer,
             ] + options
-        // Memory outside the slabs in huge pages too: a killed process then lets go of its sockets within milliseconds.
-        var environment = ["GLIBC_TUNABLES=glibc.malloc.hugetlb=1"]
-        var at = environ
-        while let entry = at.pointee {
-            let text = String(cString: entry)
-            if !text.hasPrefix("GLIBC_TUNABLES=") { environment.append(text) }
-            at += 1
-        }
         var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        var envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
-        defer { for pointer in argv + envp { free(pointer) } }
+        defer { for pointer in argv { free(pointer) } }
         var pid: pid_t = 0
-        let code = kintsugi_spawn_detached(program, &argv, &envp, log, &pid)
+        let code = kintsugi_spawn_detached(program, &argv, environ, log, &pid)
         guard code == 0 else {
             throw LocalClusterError(code: 1, message: "\(program) cannot be started: \(String(cString: strerror(code))).")
         }
         return pid
     }
 
-    /// Until a linearizable read through the node succeeds: 30 s.
-    private static func awaitService(of node: LocalNode, progress: (String) -> Void) throws(LocalClusterError) {
+    /// Until a linearizable read through the node succeeds: 30 s. False where its process has ended.
+    private static func awaitService(
+        of node: LocalNode, progress: (String) -> Void
+    ) throws(LocalClusterError) -> Bool {
         let deadline = Self.now + 30
         while Self.now < deadline {
             if let client = try? RedisClient(host: "127.0.0.1", port: node.redisPort, timeoutMilliseconds: 1000),
@@ -150,13 +156,11 @@ package struct LocalCluster: Codable, Sendable {
                 switch reply {
                 case .null, .bulk:
                     progress("node \(node.id) serves on \(node.redis)")
-                    return
+                    return true
                 case .simple, .error, .integer, .array: break
                 }
             }
-            if !Self.isAlive(node), kill(node.pid, 0) != 0 || Self.hasExited(node.pid) {
-                throw LocalClusterError(code: 1, message: "Node \(node.id) ended. Its last log lines:\n\(Self.tail(node))")
-            }
+            if !Self.isAlive(node), kill(node.pid, 0) != 0 || Self.hasExited(node.pid) { return false }
             usleep(20_000)
         }
         throw LocalClusterError(

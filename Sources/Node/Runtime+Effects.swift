@@ -1,3 +1,4 @@
+import CKintsugi
 import Formats
 import Journal
 import Logging
@@ -52,6 +53,8 @@ extension Runtime {
             self.logger.debug("checkpoint begun", metadata: ["group": "\(group)", "index": "\(index)"])
         case .checkpointDone(let group, let index):
             self.logger.info("checkpoint done", metadata: ["group": "\(group)", "index": "\(index)"])
+            // The log that went was many small allocations: the system gets their pages back.
+            self.snapshots.perform { kintsugi_trim_memory() }
         case .snapshotSent(let group, let index, let node):
             self.logger.notice("snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
         case .snapshotInstalled(let group, let index):

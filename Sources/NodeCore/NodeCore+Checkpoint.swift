@@ -107,7 +107,7 @@ extension NodeCore {
         var keepFrom = mark.index
         let oldest = group.replica.log.firstIndex
         var bytes = 0
-        while keepFrom > oldest, bytes < self.configuration.checkpointBytes / 4 {
+        while keepFrom > oldest, bytes < self.configuration.checkpointBytes / 16 {
             bytes += group.replica.log.entry(at: keepFrom).payload.count + 256
             keepFrom -= 1
         }

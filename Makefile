@@ -1,0 +1,44 @@
+# Everything a developer types. `make setup` installs what the system lacks; the other targets call it for what they need.
+SHELL := /bin/bash
+BUILD := .build/release
+SWIFT_BUILD := swift build -c release
+
+.PHONY: help build setup demo test bench bars lint format clean
+
+help:
+	@echo "make demo         three nodes on this machine, clients, faults, and the account (STAY=1 leaves them up)"
+	@echo "make test         everything that can be tested, from a clean clone"
+	@echo "make bench        throughput and latency, beside Redis and the machine's limit"
+	@echo "make bars         every figure in docs/performance.md, measured anew"
+	@echo "make lint format  the code's form: checked, mended"
+
+build:
+	@echo "building (the first time takes some minutes)"
+	@$(SWIFT_BUILD) --product kintsugi
+
+setup:
+	@tools/setup.sh
+
+demo: build
+	@$(BUILD)/kintsugi demo $(if $(STAY),--stay)
+
+# One configuration for program and tests: what is tested is what runs.
+test: setup
+	$(SWIFT_BUILD) --build-tests
+	swift test -c release --skip-build --parallel --num-workers 2 --skip KintsugiCommandTests
+	swift test -c release --skip-build --no-parallel --filter KintsugiCommandTests
+
+bench: build
+	@Benchmarks/bench.py
+
+bars: build
+	@Benchmarks/bars.py
+
+lint:
+	@swift format lint --strict --parallel --recursive Package.swift Sources Tests
+
+format:
+	@swift format --in-place --parallel --recursive Package.swift Sources Tests
+
+clean:
+	rm -rf .build
