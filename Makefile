@@ -22,11 +22,11 @@ setup:
 demo: build
 	@$(BUILD)/kintsugi demo $(if $(STAY),--stay)
 
-# One configuration for program and tests: what is tested is what runs.
+# Built for debugging: every check is on. The process tests run the program that was built with them.
 test: setup
-	$(SWIFT_BUILD) --build-tests
-	swift test -c release --skip-build --parallel --num-workers 2 --skip KintsugiCommandTests
-	swift test -c release --skip-build --no-parallel --filter KintsugiCommandTests
+	swift build --build-tests
+	swift test --skip-build --skip KintsugiCommandTests
+	swift test --skip-build --no-parallel --filter KintsugiCommandTests
 
 bench: build
 	@Benchmarks/bench.py

@@ -8,7 +8,8 @@
 #include <string.h>
 
 int kintsugi_parse_long_double(const char *text, size_t count, long double *out) {
-  char buffer[256];
+  // Redis's limit; a sum written out in full has up to 4933 digits.
+  char buffer[5120];
   if (count == 0 || count >= sizeof buffer || isspace((unsigned char)text[0])) return 0;
   memcpy(buffer, text, count);
   buffer[count] = 0;

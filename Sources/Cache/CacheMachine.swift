@@ -1,8 +1,8 @@
 import Glibc
 package import Replication
 
-/// The cache's state: keys and values, what decides their expiry, and what WATCH is checked against. Every replica applies
-/// the same commands at the same indexes and times, and has the same state.
+/// The cache's state: keys and values, what decides their expiry, and what WATCH is checked against. Every replica
+/// applies the same commands at the same indexes and times, and has the same state.
 ///
 /// Not Sendable: one owner, the core loop. A command takes O(1) expected and no allocation in steady state, unless it
 /// says otherwise.
@@ -30,6 +30,8 @@ package final class CacheMachine {
     var readClock = WallTime(nanoseconds: 0)
     var needsTime = false
     var isReading = false
+    /// Bytes of the shards' tables.
+    private var tableBytes = 0
     var checkpoint: CheckpointState?
     var restoring: RestoreState?
 
@@ -45,14 +47,11 @@ package final class CacheMachine {
     }
 
     deinit {
-        for at in self.shards.indices { self.dropShard(at, returning: false) }
+        for at in self.shards.indices { self.dropShard(at) }
     }
 
     /// Bytes of keys, values and their tables.
-    package var usedMemory: Int {
-        // A slot's 8 bytes at a load between three eighths and three quarters.
-        self.slabs.used + self.count * 16
-    }
+    package var usedMemory: Int { self.slabs.used + self.tableBytes }
 
     // MARK: Commands
 
@@ -60,6 +59,9 @@ package final class CacheMachine {
     package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex, reply: inout ReplyBuffer) {
         self.appliedIndex = index
         self.isReading = false
+        // What a write answers is the same on every replica: nothing of this node's clock or chance goes into it.
+        self.readClock = self.time
+        self.randomBits = index &* 0x9e37_79b9_7f4a_7c15
         self.run(command, reply: &reply)
     }
 
@@ -122,13 +124,17 @@ package final class CacheMachine {
 
     func shardIndex(_ hash: UInt64) -> Int { Int(hash & self.shardMask) }
 
-    /// The record of a key that is alive. What has expired reads as absent.
-    func lookup(_ key: UnsafeRawBufferPointer) -> Record? {
+    /// The record of a key that is alive. What has expired reads as absent. `touches`: a read of it counts as a use.
+    func lookup(_ key: UnsafeRawBufferPointer, touches: Bool = true) -> Record? {
         let hash = self.hash(key)
         guard let slot = self.shards[self.shardIndex(hash)].find(key, hash: hash) else { return nil }
         let record = self.shards[self.shardIndex(hash)].record(at: slot)!
-        return self.isAlive(record) ? record : nil
+        guard self.isAlive(record) else { return nil }
+        if self.isReading, touches { record.accessed = Self.seconds(self.readClock) }
+        return record
     }
+
+    private static func seconds(_ time: WallTime) -> UInt32 { UInt32(truncatingIfNeeded: time.milliseconds / 1000) }
 
     func isAlive(_ record: Record) -> Bool {
         guard let expiry = record.expiry else { return true }
@@ -149,7 +155,7 @@ package final class CacheMachine {
         let block = self.slabs.allocate(size)
         let record = Record.initialize(
             block, key: key, valueLength: valueLength, expiry: expiry, modified: self.appliedIndex,
-            accessed: UInt32(truncatingIfNeeded: self.nowMilliseconds / 1000), form: form)
+            accessed: Self.seconds(self.time), form: form)
         fill(record.mutableValue)
         if let slot = self.shards[shard].find(key, hash: hash) {
             let old = self.shards[shard].record(at: slot)!
@@ -157,10 +163,22 @@ package final class CacheMachine {
             self.shards[shard].replace(at: slot, record)
             self.slabs.release(old.base, old.size)
         } else {
-            self.shards[shard].insert(record, hash: hash, rehash: self.hash)
-            self.count += 1
+            self.insert(record, hash: hash, in: shard)
         }
         self.remember(record, in: shard)
+    }
+
+    private func insert(_ record: Record, hash: UInt64, in shard: Int) {
+        let capacity = self.shards[shard].capacity
+        self.shards[shard].insert(record, hash: hash, rehash: self.hash)
+        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
+        self.count += 1
+    }
+
+    private func shrink(_ shard: Int) {
+        let capacity = self.shards[shard].capacity
+        self.shards[shard].shrink(self.hash)
+        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
     }
 
     func set(
@@ -178,7 +196,15 @@ package final class CacheMachine {
         let wasAlive = self.isAlive(self.shards[shard].record(at: slot)!)
         self.willChange(shard)
         self.remove(slot, in: shard)
+        self.shrink(shard)
         return wasAlive
+    }
+
+    /// Notes that a key went which may never have been there: who watches it is told.
+    func noteRemoval(of key: UnsafeRawBufferPointer) {
+        let shard = self.shardIndex(self.hash(key))
+        self.willChange(shard)
+        self.shards[shard].lastRemoval = self.appliedIndex
     }
 
     func remove(_ slot: Int, in shard: Int) {
@@ -192,23 +218,24 @@ package final class CacheMachine {
 
     /// Everything goes. O(keys).
     func removeAll() {
-        for shard in self.shards.indices {
-            if self.shards[shard].count > 0 {
-                self.willChange(shard)
-                self.dropShard(shard, returning: true)
-            }
+        for shard in self.shards.indices where self.shards[shard].count > 0 {
+            self.willChange(shard)
+            self.dropShard(shard)
             self.shards[shard].lastRemoval = self.appliedIndex
         }
+        self.slabs.releaseChunks()
+        self.tableBytes = 0
         self.count = 0
         self.countWithExpiry = 0
         self.digest = .zero
     }
 
-    private func dropShard(_ shard: Int, returning: Bool) {
+    /// Frees a shard's table and those of its records that are not in the slabs' chunks, which go as a whole.
+    private func dropShard(_ shard: Int) {
         for slot in 0..<self.shards[shard].capacity {
-            guard let record = self.shards[shard].record(at: slot) else { continue }
-            // Without `returning` only those go one by one that are not in the chunks.
-            if returning || Slabs.capacity(of: record.size) > 256 << 10 { self.slabs.release(record.base, record.size) }
+            if let record = self.shards[shard].record(at: slot), Slabs.isLarge(record.size) {
+                self.slabs.release(record.base, record.size)
+            }
         }
         self.shards[shard].removeAll()
     }
@@ -257,10 +284,10 @@ package final class CacheMachine {
         guard self.shardIndex(hash) == shard, self.shards[shard].find(key, hash: hash) == nil else { return false }
         let block = self.slabs.allocate(Record.size(key: key.count, value: value.count, hasExpiry: expiry != nil))
         let record = Record.initialize(
-            block, key: key, valueLength: value.count, expiry: expiry, modified: modified, accessed: 0, form: form)
+            block, key: key, valueLength: value.count, expiry: expiry, modified: modified,
+            accessed: Self.seconds(self.time), form: form)
         record.mutableValue.copyMemory(from: value)
-        self.shards[shard].insert(record, hash: hash, rehash: self.hash)
-        self.count += 1
+        self.insert(record, hash: hash, in: shard)
         self.remember(record, in: shard)
         return true
     }
@@ -272,8 +299,8 @@ package final class CacheMachine {
 
     // MARK: Expiry
 
-    /// Frees expired keys: called after each entry. The further the state's time has moved, the more shards are searched,
-    /// at most 256 at once; which ones follows from the state alone, so that every replica frees the same.
+    /// Frees expired keys: called after each entry. The further the state's time has moved, the more shards are
+    /// searched, at most 256 at once; which ones follows from the state alone, so that every replica frees the same.
     package func expire() {
         guard self.time > self.sweptUntil else { return }
         let elapsed = self.time.milliseconds - self.sweptUntil.milliseconds
@@ -290,7 +317,9 @@ package final class CacheMachine {
         guard self.shards[shard].expiring > 0 else { return }
         var slot = 0
         while slot < self.shards[shard].capacity {
-            if let record = self.shards[shard].record(at: slot), let expiry = record.expiry, self.nowMilliseconds > expiry {
+            if let record = self.shards[shard].record(at: slot), let expiry = record.expiry,
+                self.nowMilliseconds > expiry
+            {
                 self.willChange(shard)
                 self.remove(slot, in: shard)
                 // Another record may have moved into the slot.
@@ -298,5 +327,6 @@ package final class CacheMachine {
             }
             slot += 1
         }
+        self.shrink(shard)
     }
 }

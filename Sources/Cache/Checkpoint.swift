@@ -1,4 +1,4 @@
-package import Replication
+import Replication
 
 /// A checkpoint under way.
 struct CheckpointState {
@@ -27,11 +27,12 @@ package struct CheckpointMalformed: Error, CustomStringConvertible {
     package var description: String
 }
 
-/// Checkpoints: the state at one index as bytes, in canonical order (shard, then key), so that equal states give equal bytes.
+/// Checkpoints: the state at one index as bytes, in canonical order (shard, then key), so that equal states give equal
+/// bytes.
 ///
-/// The stream is u32 "KCA1", u32 shards, u64 index, u64 time, u64 swept until, u32 sweep shard; then for each shard u64 last
-/// removal, u32 records, and each record as u32 key length, u32 value length, u64 expiry (0: none), u64 modified, u8 form,
-/// key, value. Blocks cut it anywhere.
+/// The stream is u32 "KCA1", u32 shards, u64 index, u64 time, u64 swept until, u32 sweep shard; then for each shard u64
+/// last removal, u32 records, and each record as u32 key length, u32 value length, u64 expiry (0: none), u64 modified,
+/// u8 form, key, value. Blocks cut it anywhere.
 ///
 /// The world does not stop: shards are serialised one after the other between other work, and one that is about to be
 /// written to before its turn is serialised first and set aside.
@@ -103,17 +104,8 @@ extension CacheMachine {
     }
 
     private func serialise(_ shard: Int, into out: inout [UInt8]) {
-        var records: [Record] = []
-        records.reserveCapacity(self.shards[shard].count)
-        var size = 12
-        for slot in 0..<self.shards[shard].capacity {
-            if let record = self.shards[shard].record(at: slot) {
-                records.append(record)
-                size += 25 + record.keyLength + record.valueLength
-            }
-        }
-        records.sort { $0.key.lexicographicallyPrecedes($1.key) }
-        out.reserveCapacity(size)
+        let records = self.shards[shard].sortedRecords()
+        out.reserveCapacity(records.reduce(12) { $0 + 25 + $1.keyLength + $1.valueLength })
         CommandCoding.put(self.shards[shard].lastRemoval, into: &out)
         CommandCoding.put(UInt32(records.count), into: &out)
         for record in records {
@@ -135,7 +127,8 @@ extension CacheMachine {
         self.restoring = RestoreState()
     }
 
-    /// Takes the next bytes of a checkpoint. A malformed stream is refused, never a trap; the machine is then of no use.
+    /// Takes the next bytes of a checkpoint. A malformed stream is refused, never a trap; the machine is then of no
+    /// use.
     package func restore(block: UnsafeRawBufferPointer) throws(CheckpointMalformed) {
         guard var state = self.restoring else { throw CheckpointMalformed(description: "no restore is under way") }
         self.restoring = nil
@@ -186,6 +179,9 @@ extension CacheMachine {
                 let valueLength = Int(take(UInt32.self))
                 let expiry = take(UInt64.self)
                 let modified = take(UInt64.self)
+                guard expiry <= UInt64(Int64.max) else {
+                    throw CheckpointMalformed(description: "a record with an expiry that no command gives")
+                }
                 guard let form = Record.Form(rawValue: take(UInt8.self)) else {
                     throw CheckpointMalformed(description: "a record of an unknown form")
                 }
@@ -195,18 +191,24 @@ extension CacheMachine {
                 }
                 let isRestored = buffer.withUnsafeBytes { bytes in
                     let key = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + keyLength])
-                    let value = UnsafeRawBufferPointer(rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
+                    let value = UnsafeRawBufferPointer(
+                        rebasing: bytes[offset + keyLength..<offset + keyLength + valueLength])
                     return self.restore(
-                        key, value, expiry: expiry == 0 ? nil : expiry, modified: modified, form: form, shard: state.shard)
+                        key, value, expiry: expiry == 0 ? nil : expiry, modified: modified, form: form,
+                        shard: state.shard)
                 }
-                guard isRestored else { throw CheckpointMalformed(description: "a key is in a shard that is not its own, or twice") }
+                guard isRestored else {
+                    throw CheckpointMalformed(description: "a key is in a shard that is not its own, or twice")
+                }
                 offset += keyLength + valueLength
                 state.remainingInShard -= 1
             }
             state.isInShard = false
             state.shard += 1
         }
-        guard offset == buffer.count else { throw CheckpointMalformed(description: "the checkpoint has bytes after its end") }
+        guard offset == buffer.count else {
+            throw CheckpointMalformed(description: "the checkpoint has bytes after its end")
+        }
         return offset
     }
 }

@@ -121,6 +121,7 @@ package enum CommandTable {
         init?(_ bytes: UnsafeRawBufferPointer) {
             guard bytes.count > 0, bytes.count <= 16 else { return nil }
             for (at, byte) in bytes.enumerated() {
+                guard byte != 0 else { return nil }
                 let lower = UInt64(byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte)
                 if at < 8 { self.low |= lower << UInt64(8 * at) } else { self.high |= lower << UInt64(8 * (at - 8)) }
             }
@@ -140,8 +141,66 @@ package enum CommandTable {
     }
 }
 
-/// A command in canonical form: u16 id, u16 zero, u32 count of arguments without the name, then each as u32 length, bytes.
-/// Little-endian.
+extension CommandTable {
+    /// A subcommand: both names count as arguments in its arity.
+    package struct Subcommand: Sendable {
+        package let container: UInt16
+        package let name: StaticString
+        package let fullName: StaticString
+        package let arity: Int
+
+        package func accepts(argumentCount: Int) -> Bool {
+            self.arity >= 0 ? argumentCount + 1 == self.arity : argumentCount + 1 >= -self.arity
+        }
+    }
+
+    private static func sub(
+        _ container: UInt16, _ name: StaticString, _ fullName: StaticString, _ arity: Int
+    ) -> Subcommand {
+        Subcommand(container: container, name: name, fullName: fullName, arity: arity)
+    }
+
+    package static let subcommands: [Subcommand] = [
+        sub(43, "encoding", "object|encoding", 3),
+        sub(43, "freq", "object|freq", 3),
+        sub(43, "idletime", "object|idletime", 3),
+        sub(43, "refcount", "object|refcount", 3),
+        sub(43, "help", "object|help", 2),
+        sub(90, "id", "client|id", 2),
+        sub(90, "info", "client|info", 2),
+        sub(90, "list", "client|list", -2),
+        sub(90, "kill", "client|kill", -3),
+        sub(90, "getname", "client|getname", 2),
+        sub(90, "setname", "client|setname", 3),
+        sub(90, "setinfo", "client|setinfo", 4),
+        sub(90, "reply", "client|reply", 3),
+        sub(90, "no-evict", "client|no-evict", 3),
+        sub(90, "help", "client|help", 2),
+        sub(91, "count", "command|count", 2),
+        sub(91, "info", "command|info", -2),
+        sub(91, "list", "command|list", -2),
+        sub(91, "docs", "command|docs", -2),
+        sub(91, "getkeys", "command|getkeys", -4),
+        sub(91, "help", "command|help", 2),
+        sub(92, "get", "config|get", -3),
+        sub(92, "set", "config|set", -4),
+        sub(92, "resetstat", "config|resetstat", 2),
+        sub(92, "help", "config|help", 2),
+    ]
+
+    /// Whether a command's second word names a subcommand.
+    package static func hasSubcommands(_ id: UInt16) -> Bool { id == 43 || (90...92).contains(id) }
+
+    /// The subcommand with this name, in whatever case. O(subcommands).
+    package static func subcommand(of id: UInt16, named bytes: UnsafeRawBufferPointer) -> Subcommand? {
+        self.subcommands.first {
+            $0.container == id && bytes.count == $0.name.utf8CodeUnitCount && spells(bytes, $0.name)
+        }
+    }
+}
+
+/// A command in canonical form: u16 id, u16 zero, u32 count of arguments without the name, then each as u32 length,
+/// bytes. Little-endian.
 package enum CommandCoding {
     package static func begin(_ id: UInt16, argumentCount: Int, into out: inout [UInt8]) {
         Self.put(id, into: &out)
@@ -164,6 +223,23 @@ package enum CommandCoding {
 
     static func put<T: FixedWidthInteger>(_ value: T, into out: inout [UInt8]) {
         withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) }
+    }
+}
+
+extension CommandTable {
+    /// Whether a command in canonical form may grow the state: for a transaction, whether one of its commands may. O(1),
+    /// for a transaction O(commands).
+    package static func mayGrow(_ command: UnsafeRawBufferPointer) -> Bool {
+        guard var reader = CommandReader(command), let spec = self.spec(reader.id) else { return false }
+        guard spec.id == self.exec else { return spec.mayGrow }
+        guard let head = reader.next(), head.count == 4 else { return false }
+        for _ in 0..<UInt32(littleEndian: head.loadUnaligned(as: UInt32.self)) where reader.next() == nil {
+            return false
+        }
+        while let inner = reader.next() {
+            if let reader = CommandReader(inner), let spec = self.spec(reader.id), spec.mayGrow { return true }
+        }
+        return false
     }
 }
 

@@ -24,7 +24,7 @@ extension CacheMachine {
         case 21: self.setrange(&reply)
         case 22: self.lcs(&reply)
         case 23, 24: self.del(&reply)
-        case 25: self.exists(&reply)
+        case 25: self.exists(touches: false, &reply)
         case 26: self.expire(unit: 1000, isAbsolute: false, name: "expire", &reply)
         case 27: self.expire(unit: 1, isAbsolute: false, name: "pexpire", &reply)
         case 28: self.expire(unit: 1000, isAbsolute: true, name: "expireat", &reply)
@@ -40,7 +40,7 @@ extension CacheMachine {
         case 38: self.rename(onlyIfAbsent: false, &reply)
         case 39: self.rename(onlyIfAbsent: true, &reply)
         case 40: self.copy(&reply)
-        case 41: self.exists(&reply)
+        case 41: self.exists(touches: true, &reply)
         case 42: self.randomkey(&reply)
         case 43: self.object(&reply)
         case 44: reply.integer(Int64(self.count))
@@ -51,11 +51,13 @@ extension CacheMachine {
     }
 }
 
-/// Whether the bytes spell this word in whatever case. `word` is lower case.
-func spells(_ bytes: UnsafeRawBufferPointer, _ word: StaticString) -> Bool {
-    guard bytes.count == word.utf8CodeUnitCount else { return false }
+/// Whether the bytes spell this word in whatever case, up to their end or first zero byte, where Redis stops to look.
+/// `word` is lower case.
+package func spells(_ bytes: UnsafeRawBufferPointer, _ word: StaticString) -> Bool {
+    let count = word.utf8CodeUnitCount
+    guard bytes.count == count || bytes.count > count && bytes[count] == 0 else { return false }
     return word.withUTF8Buffer { letters in
-        for at in 0..<bytes.count {
+        for at in 0..<count {
             let byte = bytes[at]
             let lower = byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte
             if lower != letters[at] { return false }

@@ -8,20 +8,20 @@ extension CacheMachine {
         reply.integer(removed)
     }
 
-    func exists(_ reply: inout ReplyBuffer) {
+    /// EXISTS, and TOUCH, which counts as a use.
+    func exists(touches: Bool, _ reply: inout ReplyBuffer) {
         var found: Int64 = 0
-        for key in self.arguments where self.lookup(key) != nil { found += 1 }
+        for key in self.arguments where self.lookup(key, touches: touches) != nil { found += 1 }
         reply.integer(found)
     }
 
     func type(_ reply: inout ReplyBuffer) {
-        reply.simple(self.lookup(self.arguments[0]) == nil ? "none" : "string")
+        reply.simple(self.lookup(self.arguments[0], touches: false) == nil ? "none" : "string")
     }
 
     // MARK: Expiry
 
     func expire(unit: Int64, isAbsolute: Bool, name: StaticString, _ reply: inout ReplyBuffer) {
-        guard let given = integer(self.arguments[1]) else { return reply.error(Text.notInteger) }
         var (nx, xx, gt, lt) = (false, false, false, false)
         for option in self.arguments[2...] {
             if spells(option, "nx") {
@@ -33,13 +33,14 @@ extension CacheMachine {
             } else if spells(option, "lt") {
                 lt = true
             } else {
-                return reply.error("ERR Unsupported option \(String(decoding: option, as: UTF8.self))")
+                return reply.error("ERR Unsupported option ", option)
             }
         }
         if nx, xx || gt || lt {
             return reply.error("ERR NX and XX, GT or LT options at the same time are not compatible")
         }
         if gt, lt { return reply.error("ERR GT and LT options at the same time are not compatible") }
+        guard let given = integer(self.arguments[1]) else { return reply.error(Text.notInteger) }
         let base = isAbsolute ? 0 : Int64(self.nowMilliseconds)
         let (scaled, overflow) = given.multipliedReportingOverflow(by: unit)
         let (when, carry) = scaled.addingReportingOverflow(base)
@@ -62,9 +63,10 @@ extension CacheMachine {
     }
 
     func ttl(unit: Int64, isAbsolute: Bool, _ reply: inout ReplyBuffer) {
-        guard let record = self.lookup(self.arguments[0]) else { return reply.integer(-2) }
+        guard let record = self.lookup(self.arguments[0], touches: false) else { return reply.integer(-2) }
         guard let expiry = record.expiry.map({ Int64($0) }) else { return reply.integer(-1) }
-        if isAbsolute { return reply.integer((expiry + (unit == 1 ? 0 : 500)) / unit) }
+        // Unsigned, or it would overflow at the end of all time.
+        if isAbsolute { return reply.integer(Int64((UInt64(expiry) + (unit == 1 ? 0 : 500)) / UInt64(unit))) }
         let left = max(0, expiry - Int64(max(self.readClock.milliseconds, self.nowMilliseconds)))
         reply.integer(unit == 1 ? left : (left + 500) / 1000)
     }
@@ -101,6 +103,9 @@ extension CacheMachine {
                 replaces = true
             } else if spells(self.arguments[at], "db"), at + 1 < self.arguments.count {
                 guard let database = integer(self.arguments[at + 1]) else { return reply.error(Text.notInteger) }
+                guard Int32(exactly: database) != nil else {
+                    return reply.error("ERR value is out of range, value must between -2147483648 and 2147483647")
+                }
                 guard database == 0 else { return reply.error("ERR DB index is out of range") }
                 at += 1
             } else {
@@ -132,18 +137,28 @@ extension CacheMachine {
     func keys(_ reply: inout ReplyBuffer) {
         let pattern = self.arguments[0]
         var found: [Record] = []
-        for shard in self.shards {
-            for slot in 0..<shard.capacity {
-                guard let record = shard.record(at: slot), self.isAlive(record), globMatches(pattern, record.key) else { continue }
-                found.append(record)
-            }
+        for shard in self.shards.indices {
+            self.forEachAlive(in: shard) { if globMatches(pattern, $0.key) { found.append($0) } }
         }
         reply.array(found.count)
         for record in found { reply.bulk(record.key) }
     }
 
-    /// The cursor is the number of the next shard: it means the same on every replica, and a key that is there throughout
-    /// is always found, whatever grows meanwhile. A call gives whole shards, until it has COUNT keys.
+    /// The keys of a shard that are alive. Within a transaction in the order of the keys: its reply is part of the
+    /// state, and where a record stands in its table depends on the table's past, which a replica restored from a
+    /// checkpoint has not in common with the others.
+    private func forEachAlive(in shard: Int, _ body: (Record) -> Void) {
+        if self.isReading {
+            for slot in 0..<self.shards[shard].capacity {
+                if let record = self.shards[shard].record(at: slot), self.isAlive(record) { body(record) }
+            }
+        } else {
+            for record in self.shards[shard].sortedRecords() where self.isAlive(record) { body(record) }
+        }
+    }
+
+    /// The cursor is the number of the next shard: it means the same on every replica, and a key that is there
+    /// throughout is always found, whatever grows meanwhile. A call gives whole shards, until it has COUNT keys.
     func scan(_ reply: inout ReplyBuffer) {
         guard let cursor = self.cursor(self.arguments[0]) else { return reply.error("ERR invalid cursor") }
         var count: Int64 = 10
@@ -170,8 +185,7 @@ extension CacheMachine {
         var shard = min(cursor, self.shards.count)
         var seen: Int64 = 0
         while shard < self.shards.count, seen < count {
-            for slot in 0..<self.shards[shard].capacity {
-                guard let record = self.shards[shard].record(at: slot), self.isAlive(record) else { continue }
+            self.forEachAlive(in: shard) { record in
                 seen += 1
                 if !isOtherType, pattern.map({ globMatches($0, record.key) }) ?? true { found.append(record) }
             }
@@ -183,32 +197,37 @@ extension CacheMachine {
         for record in found { reply.bulk(record.key) }
     }
 
+    /// As `strtoul` reads it: a sign may stand before, nothing at all is 0, a zero byte ends it.
     private func cursor(_ bytes: UnsafeRawBufferPointer) -> Int? {
-        guard bytes.count > 0, bytes.count <= 20 else { return nil }
+        let text = bytes.prefix { $0 != 0 }
+        guard let first = text.first else { return 0 }
+        let isNegative = first == 0x2d
+        let digits = isNegative || first == 0x2b ? text.dropFirst() : text
+        guard !digits.isEmpty else { return nil }
         var value: UInt64 = 0
-        for byte in bytes {
+        for byte in digits {
             guard byte >= 0x30, byte <= 0x39 else { return nil }
             let (product, overflow) = value.multipliedReportingOverflow(by: 10)
             let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 0x30))
             guard !overflow, !carry else { return nil }
             value = sum
         }
+        if isNegative { value = 0 &- value }
         return Int(min(value, UInt64(self.shards.count)))
     }
 
     func randomkey(_ reply: inout ReplyBuffer) {
         guard self.count > 0 else { return reply.null() }
-        // From a random shard and slot on, the first that is alive.
-        let start = Int(self.randomBits % UInt64(self.shards.count))
+        // From a random shard on, the first with a key that is alive; of those one by chance.
+        let random = self.randomBits
+        self.randomBits = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        let start = Int(random % UInt64(self.shards.count))
         for step in 0..<self.shards.count {
-            let shard = self.shards[(start + step) % self.shards.count]
-            guard shard.count > 0 else { continue }
-            let first = Int((self.randomBits >> 32) % UInt64(shard.capacity))
-            for offset in 0..<shard.capacity {
-                if let record = shard.record(at: (first + offset) % shard.capacity), self.isAlive(record) {
-                    return reply.bulk(record.key)
-                }
-            }
+            let shard = (start + step) & (self.shards.count - 1)
+            guard self.shards[shard].count > 0 else { continue }
+            var alive: [Record] = []
+            self.forEachAlive(in: shard) { alive.append($0) }
+            if !alive.isEmpty { return reply.bulk(alive[Int((random >> 32) % UInt64(alive.count))].key) }
         }
         reply.null()
     }
@@ -223,11 +242,10 @@ extension CacheMachine {
         }
         let names: [StaticString] = ["encoding", "freq", "idletime", "refcount"]
         guard let name = names.first(where: { spells(subcommand, $0) }) else {
-            return reply.error(
-                "ERR unknown subcommand '\(String(decoding: subcommand.prefix(128), as: UTF8.self))'. Try OBJECT HELP.")
+            return reply.error("ERR unknown subcommand '", subcommand, limit: 128, "'. Try OBJECT HELP.")
         }
         guard self.arguments.count == 2 else { return self.objectArity(name, &reply) }
-        guard let record = self.lookup(self.arguments[1]) else { return reply.null() }
+        guard let record = self.lookup(self.arguments[1], touches: false) else { return reply.null() }
         if spells(subcommand, "encoding") {
             switch record.form {
             case .automatic where integer(record.value) != nil: reply.bulk("int")
@@ -236,12 +254,16 @@ extension CacheMachine {
             }
         } else if spells(subcommand, "freq") {
             reply.error(
-                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
+            )
         } else if spells(subcommand, "idletime") {
             let now = UInt32(truncatingIfNeeded: self.readClock.milliseconds / 1000)
-            reply.integer(Int64(now > record.accessed ? now - record.accessed : 0))
+            // Each node knows its own reads alone: within a transaction, whose reply is the same on all, it is none.
+            reply.integer(Int64(self.isReading && now > record.accessed ? now - record.accessed : 0))
         } else {
-            reply.integer(1)
+            // Redis shares the small integers, and says so with its greatest count.
+            let isShared = record.form == .automatic && integer(record.value).map { (0..<10000).contains($0) } ?? false
+            reply.integer(isShared ? Int64(Int32.max) : 1)
         }
     }
 
@@ -251,18 +273,29 @@ extension CacheMachine {
 
     private static let objectHelp: [StaticString] = [
         "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value", "    associated with a <key>.",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
         "FREQ <key>", "    Return the access frequency index of the <key>. The returned integer is",
         "    proportional to the logarithm of the recent access frequency of the key.", "IDLETIME <key>",
         "    Return the idle time of the <key>, that is the approximated number of",
         "    seconds elapsed since the last access to the key.", "REFCOUNT <key>",
         "    Return the number of references of the value associated with the specified", "    <key>.", "HELP",
-        "    Print this help.",
+        "    Prints this help.",
     ]
 }
 
 /// Redis's glob: `*`, `?`, `[a-c]`, `[^x]`, `\` before a character that stands for itself.
-package func globMatches(_ pattern: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer) -> Bool {
+package func globMatches(
+    _ pattern: UnsafeRawBufferPointer, _ text: UnsafeRawBufferPointer, ignoresCase: Bool = false
+) -> Bool {
+    if ignoresCase {
+        func lower(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte }
+        return pattern.map(lower).withUnsafeBytes { pattern in
+            text.map(lower).withUnsafeBytes { globMatches(pattern, $0) }
+        }
+    }
+    // As in Redis: a star alone is looked for beforehand; an empty text is not matched against anything else.
+    if text.isEmpty { return pattern.isEmpty || pattern.elementsEqual([0x2a]) }
     var p = 0
     var t = 0
     // Where to go on after the last star, which takes one byte more each time: no recursion, O(pattern × text).
@@ -302,9 +335,9 @@ private func matchOne(_ pattern: UnsafeRawBufferPointer, _ start: Int, _ byte: U
                 p += 1
                 if pattern[p] == byte { isMatch = true }
             } else if p + 2 < pattern.count, pattern[p + 1] == 0x2d {
-                let low = min(pattern[p], pattern[p + 2])
-                let high = max(pattern[p], pattern[p + 2])
-                if byte >= low, byte <= high { isMatch = true }
+                // Signed, as a `char` is.
+                let (first, last) = (Int8(bitPattern: pattern[p]), Int8(bitPattern: pattern[p + 2]))
+                if (min(first, last)...max(first, last)).contains(Int8(bitPattern: byte)) { isMatch = true }
                 p += 2
             } else if pattern[p] == byte {
                 isMatch = true

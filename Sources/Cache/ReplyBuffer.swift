@@ -11,21 +11,55 @@ package struct ReplyBuffer {
     /// RESP2's null array; RESP3 clients get a null.
     package mutating func nullArray() { self.text("*-1\r\n") }
     package mutating func simple(_ text: StaticString) { self.line(0x2b, text) }
+    package mutating func simple(_ text: some Sequence<UInt8>) {
+        self.bytes.append(0x2b)
+        self.bytes.append(contentsOf: text)
+        self.end()
+    }
     package mutating func error(_ text: StaticString) { self.line(0x2d, text) }
 
     /// Line breaks in `text` become blanks: they would end the reply.
-    package mutating func error(_ text: String) {
+    package mutating func error(_ text: String) { self.error(Array(text.utf8)) }
+
+    package mutating func error(_ text: [UInt8]) {
         self.bytes.append(0x2d)
-        for byte in text.utf8 { self.bytes.append(byte == 0x0a || byte == 0x0d ? 0x20 : byte) }
-        self.end()
+        let start = self.bytes.count
+        self.bytes.append(contentsOf: text)
+        self.endError(from: start)
+    }
+
+    /// An error that quotes bytes of the request as Redis does: up to their first zero byte, at most `limit` of them,
+    /// line breaks as blanks; those at the end of the text go.
+    package mutating func error(
+        _ before: StaticString, _ quoted: UnsafeRawBufferPointer, limit: Int = .max, _ after: StaticString = ""
+    ) {
+        self.bytes.append(0x2d)
+        let start = self.bytes.count
+        self.text(before)
+        for byte in quoted.prefix(limit) {
+            if byte == 0 { break }
+            self.bytes.append(byte)
+        }
+        self.text(after)
+        self.endError(from: start)
     }
 
     package mutating func integer(_ value: Int64) { self.number(0x3a, value) }
     package mutating func array(_ count: Int) { self.number(0x2a, Int64(count)) }
     package mutating func map(_ count: Int) { self.number(0x25, Int64(count)) }
+    /// RESP3's set; RESP2 clients get an array.
+    package mutating func set(_ count: Int) { self.number(0x7e, Int64(count)) }
 
     package mutating func bulk(_ value: UnsafeRawBufferPointer) {
         self.number(0x24, Int64(value.count))
+        self.bytes.append(contentsOf: value)
+        self.end()
+    }
+
+    /// RESP3's verbatim string, plain text; RESP2 clients get a bulk string.
+    package mutating func verbatim(_ value: [UInt8]) {
+        self.number(0x3d, Int64(value.count + 4))
+        self.text("txt:")
         self.bytes.append(contentsOf: value)
         self.end()
     }
@@ -54,6 +88,13 @@ package struct ReplyBuffer {
             var digits = DecimalText(value)
             digits.withBytes { self.bytes.append(contentsOf: $0) }
         }
+        self.end()
+    }
+
+    private mutating func endError(from start: Int) {
+        func isBreak(_ byte: UInt8) -> Bool { byte == 0x0a || byte == 0x0d }
+        while self.bytes.count > start, isBreak(self.bytes[self.bytes.count - 1]) { self.bytes.removeLast() }
+        for at in start..<self.bytes.count where isBreak(self.bytes[at]) { self.bytes[at] = 0x20 }
         self.end()
     }
 
@@ -87,8 +128,8 @@ struct DecimalText {
     }
 }
 
-/// The integer that these bytes spell in full, as Redis reads one: no blanks, no plus sign, no leading zeros.
-func integer(_ bytes: UnsafeRawBufferPointer) -> Int64? {
+/// The integer that these bytes spell in full, as Redis reads one: no blanks, no plus sign, no leading zeros. O(bytes).
+package func integer(_ bytes: UnsafeRawBufferPointer) -> Int64? {
     guard bytes.count > 0, bytes.count <= 20 else { return nil }
     if bytes.count == 1, bytes[0] == 0x30 { return 0 }
     let isNegative = bytes[0] == 0x2d

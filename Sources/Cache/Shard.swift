@@ -1,8 +1,8 @@
 import Glibc
 import Replication
 
-/// A part of the keyspace: an open-addressing table of records (linear probing, backward shift on removal). Slots hold the
-/// record's address in the low 48 bits and 16 bits of its hash above.
+/// A part of the keyspace: an open-addressing table of records (linear probing, backward shift on removal). Slots hold
+/// the record's address in the low 48 bits and 16 bits of its hash above.
 struct Shard {
     private(set) var slots: UnsafeMutablePointer<UInt64>?
     private(set) var capacity = 0
@@ -32,7 +32,9 @@ struct Shard {
             if word == 0 { return nil }
             if word & ~Self.addressMask == tag {
                 let record = Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
-                if record.keyLength == key.count, key.count == 0 || memcmp(record.key.baseAddress!, key.baseAddress!, key.count) == 0 {
+                if record.keyLength == key.count,
+                    key.count == 0 || memcmp(record.key.baseAddress!, key.baseAddress!, key.count) == 0
+                {
                     return slot
                 }
             }
@@ -44,7 +46,7 @@ struct Shard {
 
     /// - Precondition: the key is absent.
     mutating func insert(_ record: Record, hash: UInt64, rehash: (UnsafeRawBufferPointer) -> UInt64) {
-        if (self.count + 1) * 4 > self.capacity * 3 { self.grow(rehash) }
+        if (self.count + 1) * 4 > self.capacity * 3 { self.resize(to: max(8, self.capacity * 2), rehash) }
         self.place(record, hash)
         self.count += 1
     }
@@ -77,10 +79,10 @@ struct Shard {
         self.count -= 1
     }
 
-    private mutating func grow(_ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+    private mutating func resize(to capacity: Int, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
         let old = self.slots
         let oldCapacity = self.capacity
-        self.capacity = max(8, oldCapacity * 2)
+        self.capacity = capacity
         self.slots = .allocate(capacity: self.capacity)
         self.slots!.initialize(repeating: 0, count: self.capacity)
         for slot in 0..<oldCapacity {
@@ -90,6 +92,25 @@ struct Shard {
             self.place(record, rehash(record.key))
         }
         old?.deallocate()
+    }
+
+    /// Halves the table where it is mostly empty: a walk over the shard costs its capacity.
+    mutating func shrink(_ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        guard self.capacity > 8, self.count * 8 < self.capacity else { return }
+        var capacity = self.capacity
+        while capacity > 8, self.count * 4 < capacity { capacity /= 2 }
+        self.resize(to: capacity, rehash)
+    }
+
+    /// In the order of the keys. O(n log n).
+    func sortedRecords() -> [Record] {
+        var records: [Record] = []
+        records.reserveCapacity(self.count)
+        for slot in 0..<self.capacity {
+            if let record = self.record(at: slot) { records.append(record) }
+        }
+        records.sort { $0.key.lexicographicallyPrecedes($1.key) }
+        return records
     }
 
     /// Frees the table, not the records.

@@ -69,6 +69,20 @@ final class Slabs {
         return block
     }
 
+    static func isLarge(_ size: Int) -> Bool { size > Self.largest }
+
+    /// Gives back all chunks: no block in them is in use any more.
+    func releaseChunks() {
+        for chunk in self.chunks { free(chunk) }
+        self.reserved -= self.chunks.count * Self.chunkBytes
+        self.chunks.removeAll()
+        self.cursor = nil
+        self.remaining = 0
+        for index in self.freeLists.indices { self.freeLists[index] = nil }
+        // Large blocks have been released one by one.
+        self.used = 0
+    }
+
     func release(_ block: UnsafeMutableRawPointer, _ size: Int) {
         let capacity = Self.capacity(of: size)
         self.used -= capacity

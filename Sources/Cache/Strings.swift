@@ -32,7 +32,11 @@ extension CacheMachine {
         while at < self.arguments.count {
             let word = self.arguments[at]
             let next = at + 1 < self.arguments.count ? self.arguments[at + 1] : nil
-            let isTimeFree = options.expiry == nil && !options.keepsExpiry && !options.persists
+            /// One kind of time at most; of several of that kind the last counts.
+            func isFree(_ unit: Int64, _ isAbsolute: Bool) -> Bool {
+                guard !options.keepsExpiry, !options.persists else { return false }
+                return options.expiry.map { $0.unit == unit && $0.isAbsolute == isAbsolute } ?? true
+            }
             if isSet, spells(word, "nx"), !options.onlyIfPresent {
                 options.onlyIfAbsent = true
             } else if isSet, spells(word, "xx"), !options.onlyIfAbsent {
@@ -43,16 +47,16 @@ extension CacheMachine {
                 options.keepsExpiry = true
             } else if !isSet, spells(word, "persist"), options.expiry == nil {
                 options.persists = true
-            } else if spells(word, "ex"), isTimeFree, let next {
+            } else if spells(word, "ex"), isFree(1000, false), let next {
                 options.expiry = (next, 1000, false)
                 at += 1
-            } else if spells(word, "px"), isTimeFree, let next {
+            } else if spells(word, "px"), isFree(1, false), let next {
                 options.expiry = (next, 1, false)
                 at += 1
-            } else if spells(word, "exat"), isTimeFree, let next {
+            } else if spells(word, "exat"), isFree(1000, true), let next {
                 options.expiry = (next, 1000, true)
                 at += 1
-            } else if spells(word, "pxat"), isTimeFree, let next {
+            } else if spells(word, "pxat"), isFree(1, true), let next {
                 options.expiry = (next, 1, true)
                 at += 1
             } else {
@@ -100,9 +104,14 @@ extension CacheMachine {
             return
         }
         if options.keepsExpiry { expiry = old?.expiry }
-        self.set(key, value, expiry: expiry)
+        if let expiry, expiry < self.nowMilliseconds {
+            // An absolute time that has passed already.
+            self.remove(key)
+            self.noteRemoval(of: key)
+        } else {
+            self.set(key, value, expiry: expiry)
+        }
         if !options.givesOld { reply.ok() }
-        // An absolute time that has passed already: the key is gone with the next look at it.
     }
 
     func setnx(_ reply: inout ReplyBuffer) {
@@ -134,7 +143,11 @@ extension CacheMachine {
         if let given = options.expiry {
             guard let deadline = self.time(of: given, name: "getex", &reply) else { return }
             reply.bulk(record.value)
-            if deadline <= self.nowMilliseconds { self.remove(key) } else { self.setExpiry(of: key, record, to: deadline) }
+            if deadline <= self.nowMilliseconds {
+                self.remove(key)
+            } else {
+                self.setExpiry(of: key, record, to: deadline)
+            }
         } else {
             reply.bulk(record.value)
             if options.persists, record.hasExpiry { self.setExpiry(of: key, record, to: nil) }
@@ -205,7 +218,8 @@ extension CacheMachine {
                     out.baseAddress!.assumingMemoryBound(to: CChar.self), 5120)
                 guard length > 0 else {
                     return length == 0
-                        ? reply.error("ERR increment would produce NaN or Infinity") : reply.error("ERR value is not a valid float")
+                        ? reply.error("ERR increment would produce NaN or Infinity")
+                        : reply.error("ERR value is not a valid float")
                 }
                 let text = UnsafeRawBufferPointer(rebasing: out[..<Int(length)])
                 self.set(key, text, expiry: record?.expiry, form: .text)
@@ -267,9 +281,11 @@ extension CacheMachine {
         self.set(key, valueLength: length, expiry: record?.expiry, form: .raw) { target in
             target.copyMemory(from: old)
             if length > old.count {
-                UnsafeMutableRawBufferPointer(rebasing: target[old.count...]).initializeMemory(as: UInt8.self, repeating: 0)
+                UnsafeMutableRawBufferPointer(rebasing: target[old.count...]).initializeMemory(
+                    as: UInt8.self, repeating: 0)
             }
-            UnsafeMutableRawBufferPointer(rebasing: target[Int(offset)..<Int(offset) + part.count]).copyMemory(from: part)
+            UnsafeMutableRawBufferPointer(rebasing: target[Int(offset)..<Int(offset) + part.count]).copyMemory(
+                from: part)
         }
         reply.integer(Int64(length))
     }

@@ -124,10 +124,10 @@ package struct Incident: Sendable, Equatable {
             !self.accounts.contains(where: { $0.observer == account.observer }), self.accounts.count < Self.maxAccounts
         {
             self.accounts.append(account)
-        } else if let end = self.end, account.detected.nanoseconds < end + Self.flapping, account.affected.isEmpty,
+        } else if let end = self.end, account.detected.nanoseconds < saturating(end, Self.flapping), account.affected.isEmpty,
             self.cause == .silent, report.cause == .silent
         {
-            self.count += 1
+            self.count &+= 1
             self.accounts = [account]
         } else {
             return false
@@ -141,7 +141,7 @@ package struct Incident: Sendable, Equatable {
 
     /// When it was closed, by its observers' wall clocks; nil: it is not.
     private var end: UInt64? {
-        self.accounts.compactMap { account in account.closed.map { account.detected.nanoseconds + $0 } }.max()
+        self.accounts.compactMap { account in account.closed.map { saturating(account.detected.nanoseconds, $0) } }.max()
     }
 
     // MARK: What counts
@@ -173,4 +173,10 @@ package struct Incident: Sendable, Equatable {
         let authority = self.authority.samples
         return authority.indices.map { at in authority[at] ?? self.accounts.lazy.compactMap { $0.samples[at] }.first }
     }
+}
+
+/// The sum, or the greatest number there is: what was committed may say anything, and must not trap.
+private func saturating(_ a: UInt64, _ b: UInt64) -> UInt64 {
+    let (sum, isTooLarge) = a.addingReportingOverflow(b)
+    return isTooLarge ? .max : sum
 }

@@ -69,7 +69,8 @@ public struct ClusterSeed: Sendable, Equatable {
                 for word in [high.0, high.1, low.0, low.1] { for shift in stride(from: 56, through: 0, by: -8) { key.append(UInt8(truncatingIfNeeded: word >> UInt64(shift))) } }
             case ("node", 4):
                 guard let number = UInt32(words[1]), number > 0, let bits = Self.bits(words[2]),
-                    let colon = words[3].lastIndex(of: ":"), let port = Int(words[3][words[3].index(after: colon)...])
+                    let colon = words[3].lastIndex(of: ":"), let port = Int(words[3][words[3].index(after: colon)...]),
+                    (1...65535).contains(port), !peers.contains(where: { $0.node.rawValue == number })
                 else { throw MalformedBytes("the cluster seed's line '\(line)' does not parse") }
                 peers.append(
                     Node(

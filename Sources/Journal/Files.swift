@@ -1,4 +1,4 @@
-import Glibc
+package import Glibc
 
 /// A system call that failed, and on what.
 package struct FileError: Error, Sendable, CustomStringConvertible {
@@ -35,6 +35,7 @@ package enum Files {
         guard fdatasync(fd) == 0 else { throw FileError(call: "fdatasync", path: path, code: errno) }
     }
 
+    /// All of a file, of at most a few hundred MiB.
     package static func read(_ path: String) throws(FileError) -> [UInt8] {
         let fd = try Self.open(path, O_RDONLY)
         defer { close(fd) }
@@ -56,6 +57,32 @@ package enum Files {
             }
         }
         guard failure == 0 else { throw FileError(call: "read", path: path, code: failure) }
+        return bytes
+    }
+
+    /// All of a file that may have places the disk cannot read (EIO): those come out as bytes that check as nothing.
+    package static func readAround(_ path: String) throws(FileError) -> [UInt8] {
+        let fd = try Self.open(path, O_RDONLY)
+        defer { close(fd) }
+        var status = stat()
+        guard fstat(fd, &status) == 0 else { throw FileError(call: "fstat", path: path, code: errno) }
+        let size = Int(status.st_size)
+        do throws(FileError) { return try Self.read(fd, at: 0, count: size, path: path) } catch {
+            guard error.code == EIO else { throw error }
+        }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(size)
+        while bytes.count < size {
+            let count = min(4096, size - bytes.count)
+            do throws(FileError) {
+                let piece = try Self.read(fd, at: bytes.count, count: count, path: path)
+                guard !piece.isEmpty else { break }
+                bytes += piece
+            } catch {
+                guard error.code == EIO else { throw error }
+                bytes += [UInt8](repeating: 0xee, count: count)
+            }
+        }
         return bytes
     }
 
@@ -90,16 +117,22 @@ package enum Files {
     }
 
     /// Names in a directory, sorted; empty where it cannot be read.
-    package static func list(_ path: String) -> [String] {
-        guard let directory = opendir(path) else { return [] }
+    package static func list(_ path: String) -> [String] { (try? Self.names(in: path)) ?? [] }
+
+    /// Names in a directory, sorted.
+    package static func names(in path: String) throws(FileError) -> [String] {
+        guard let directory = opendir(path) else { throw FileError(call: "opendir", path: path, code: errno) }
         defer { closedir(directory) }
         var names: [String] = []
-        while let entry = readdir(directory) {
+        while true {
+            errno = 0
+            guard let entry = readdir(directory) else { break }
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             if name != ".", name != ".." { names.append(name) }
         }
+        guard errno == 0 else { throw FileError(call: "readdir", path: path, code: errno) }
         return names.sorted()
     }
 }

@@ -25,7 +25,8 @@ public final class Journal: Sendable {
     }
 
     private let directory: String
-    private let segmentBytes: Int
+    /// A larger batch would leave much of a small segment unused.
+    private let maxBatchBytes: Int
     private let state = Mutex(State())
     private let signal = Signal()
     private let thread: JoinableThread
@@ -42,13 +43,18 @@ public final class Journal: Sendable {
     ) throws -> (Journal, RecoveredJournal) {
         try Files.makeDirectory(directory)
         var (recovered, blank) = try Self.recover(directory: directory, identity: identity)
+        // A file whose making was cut short has not yet its name: nothing is in it.
+        for name in try Files.names(in: directory) where name.hasSuffix(SegmentFiles.unfinished) {
+            unlink(directory + "/" + name)
+        }
         var writer = JournalWriter(identity: identity, segmentBytes: segmentBytes, recovered: recovered)
         for file in blank { writer.addFree(file) }
-        let files = SegmentFiles(directory: directory, segmentBytes: segmentBytes)
+        let files = SegmentFiles(directory: directory, identity: identity, segmentBytes: segmentBytes)
         // What is read is not thereby durable: a process killed between write and sync finds its bytes in the page
         // cache. Before anything is promised on them they are written again, in a fresh segment, and synced.
         if !recovered.unproved.isEmpty || recovered.segments.isEmpty {
             try files.perform(writer.plan(recovered.unproved))
+            for file in writer.takeSurplus(keeping: 2) { unlink(directory + "/" + SegmentFiles.name(of: file)) }
         }
         recovered.unproved = []
         let journal = Journal(directory: directory, segmentBytes: segmentBytes)
@@ -65,20 +71,27 @@ public final class Journal: Sendable {
     package static func recover(
         directory: String, identity: JournalIdentity
     ) throws(FileError) -> (RecoveredJournal, blank: [UInt32]) {
-        var scans: [(file: UInt32, scan: SegmentScan)] = []
-        var blank: [UInt32] = []
-        for name in Files.list(directory) {
+        let recovered = RecoveredJournal(try Self.scan(directory: directory, identity: identity).map { ($0.file, $0.scan) })
+        return (recovered, recovered.blankFiles)
+    }
+
+    /// Each segment file with what it holds. One at a time in memory.
+    static func scan(
+        directory: String, identity: JournalIdentity
+    ) throws(FileError) -> [(file: UInt32, size: Int, scan: SegmentScan)] {
+        var scans: [(file: UInt32, size: Int, scan: SegmentScan)] = []
+        for name in try Files.names(in: directory) {
             guard let file = SegmentFiles.number(of: name) else { continue }
-            let bytes = try Files.read(directory + "/" + name)
+            let bytes = try Files.readAround(directory + "/" + name)
             let scan = bytes.withUnsafeBytes { SegmentScan($0, identity: identity) }
-            if scan.generation == 0 { blank.append(file) } else { scans.append((file, scan)) }
+            scans.append((file, bytes.count, scan))
         }
-        return (RecoveredJournal(scans), blank)
+        return scans
     }
 
     private init(directory: String, segmentBytes: Int) {
         self.directory = directory
-        self.segmentBytes = segmentBytes
+        self.maxBatchBytes = min(JournalFormat.maxBatchBytes, segmentBytes / 4)
         self.thread = JoinableThread()
     }
 
@@ -127,17 +140,31 @@ public final class Journal: Sendable {
         _ submissions: [Submission], _ writer: inout JournalWriter, _ disk: SegmentFiles,
         _ completion: (JournalCompletion) -> Void
     ) -> Bool {
+        // A batch ends at its limit even within a submission, which may be larger than a segment: a first part of its
+        // records is a state that a crash between two submissions could leave too, and nothing is confirmed before all.
         var at = 0
+        var next = 0
         while at < submissions.count {
             var records: [JournalRecord] = []
             var bytes = 0
-            var ticket: UInt64 = 0
-            repeat {
-                records.append(contentsOf: submissions[at].records)
-                for record in submissions[at].records { bytes += BatchEncoder.payloadBytes(record) + 256 }
+            var ticket: UInt64?
+            while at < submissions.count, bytes < self.maxBatchBytes {
+                let submission = submissions[at].records
+                while next < submission.count, bytes < self.maxBatchBytes {
+                    let size = BatchEncoder.payloadBytes(submission[next]) + 2 * JournalFormat.recordHeaderBytes
+                    if !records.isEmpty, bytes + size > self.maxBatchBytes {
+                        bytes = self.maxBatchBytes
+                        break
+                    }
+                    records.append(submission[next])
+                    bytes += size
+                    next += 1
+                }
+                guard next == submission.count else { break }
                 ticket = submissions[at].ticket
                 at += 1
-            } while at < submissions.count && bytes < JournalFormat.maxBatchBytes
+                next = 0
+            }
             do throws(FileError) {
                 try self.writeOnce(records, &writer, disk)
             } catch {
@@ -146,11 +173,13 @@ public final class Journal: Sendable {
                 // did not confirm is written again in another. Once; then the disk is sick.
                 writer.abandonSegment()
                 do throws(FileError) { try self.writeOnce(records, &writer, disk) } catch {
-                    completion(.failed(ticket: ticket, code: first.code, text: first.description))
+                    completion(
+                        .failed(
+                            ticket: ticket ?? submissions[at].ticket, code: first.code, text: first.description))
                     return false
                 }
             }
-            completion(.durable(ticket: ticket))
+            if let ticket { completion(.durable(ticket: ticket)) }
         }
         return true
     }
@@ -159,6 +188,7 @@ public final class Journal: Sendable {
         _ records: [JournalRecord], _ writer: inout JournalWriter, _ disk: SegmentFiles
     ) throws(FileError) {
         try disk.perform(writer.plan(records))
+        disk.remove(writer.takeSurplus())
     }
 }
 
@@ -166,11 +196,16 @@ public final class Journal: Sendable {
 final class SegmentFiles: @unchecked Sendable {
     // @unchecked: handed from the opener to the journal's thread once, and used by one at a time.
     let directory: String
+    let identity: JournalIdentity
     let segmentBytes: Int
     private var open: [(file: UInt32, fd: Int32)] = []
 
-    init(directory: String, segmentBytes: Int) {
+    /// Ends the name of a file that is being made.
+    static let unfinished = ".segment.new"
+
+    init(directory: String, identity: JournalIdentity, segmentBytes: Int) {
         self.directory = directory
+        self.identity = identity
         self.segmentBytes = segmentBytes
     }
 
@@ -194,28 +229,51 @@ final class SegmentFiles: @unchecked Sendable {
         try Files.sync(fd, path: path)
     }
 
+    /// What cannot be removed stays, and is found free at the next start.
+    func remove(_ files: [UInt32]) {
+        for file in files {
+            if let at = self.open.firstIndex(where: { $0.file == file }) { close(self.open.remove(at: at).fd) }
+            unlink(self.directory + "/" + Self.name(of: file))
+        }
+    }
+
     private func descriptor(of file: UInt32, path: String, isNew: Bool) throws(FileError) -> Int32 {
         for (number, fd) in self.open where number == file { return fd }
-        let fd = try Files.open(path, O_RDWR | O_CREAT)
-        if isNew || Files.size(fd) < self.segmentBytes {
-            // Really written, not only reserved: later appends then change no metadata, which halves a sync's cost.
-            // Zeros are generation 0: never written.
-            do throws(FileError) {
-                let zeros = [UInt8](repeating: 0, count: 1 << 20)
-                var offset = 0
-                while offset < self.segmentBytes {
-                    let count = min(zeros.count, self.segmentBytes - offset)
-                    try Files.write(fd, count == zeros.count ? zeros : Array(zeros[..<count]), at: offset, path: path)
-                    offset += count
-                }
-                guard fsync(fd) == 0 else { throw FileError(call: "fsync", path: path, code: errno) }
-                try Files.syncDirectory(self.directory)
-            } catch {
+        var fd: Int32
+        if isNew {
+            guard access(path, F_OK) != 0 else { throw FileError(call: "create", path: path, code: EEXIST) }
+            fd = try self.make(path)
+        } else {
+            fd = try Files.open(path, O_RDWR)
+            if Files.size(fd) < self.segmentBytes {
+                // Free, and made when segments were smaller.
                 Glibc.close(fd)
-                throw error
+                fd = try self.make(path)
             }
         }
         self.open.append((file, fd))
+        return fd
+    }
+
+    /// Really written, not only reserved: later appends then change no metadata, which halves a sync's cost. The file gets
+    /// its name when all its blocks are durable, so that a segment is never seen half made.
+    private func make(_ path: String) throws(FileError) -> Int32 {
+        let temporary = path + ".new"
+        let fd = try Files.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
+        do throws(FileError) {
+            let blocks = self.segmentBytes / JournalFormat.blockBytes
+            for first in stride(from: 0, to: blocks, by: 256) {
+                try Files.write(
+                    fd, JournalFormat.blank(blocks: first..<min(first + 256, blocks), identity: self.identity),
+                    at: first * JournalFormat.blockBytes, path: temporary)
+            }
+            guard fsync(fd) == 0 else { throw FileError(call: "fsync", path: temporary, code: errno) }
+            try Files.rename(temporary, path, directory: self.directory)
+        } catch {
+            Glibc.close(fd)
+            unlink(temporary)
+            throw error
+        }
         return fd
     }
 }

@@ -28,6 +28,7 @@ package final class SnapshotStore: Sendable {
         case read(GroupID, LogIndex, offset: UInt64, MemberID)
         case stage(SnapshotPiece)
         case load(GroupID, LogIndex)
+        case remove(GroupID, below: LogIndex)
         case other(@Sendable () throws -> Void)
         case close
     }
@@ -56,6 +57,8 @@ package final class SnapshotStore: Sendable {
     }
     package func stage(_ piece: SnapshotPiece) { self.add(.stage(piece)) }
     package func load(_ group: GroupID, index: LogIndex) { self.add(.load(group, index)) }
+    /// Files of snapshots before `index` are not needed any more: the journal durably names a newer one.
+    package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
     /// Other small file work that must not hold up the core loop.
     package func perform(_ work: @escaping @Sendable () throws -> Void) { self.add(.other(work)) }
     package func close() {
@@ -106,6 +109,7 @@ package final class SnapshotStore: Sendable {
                 case .read(let group, let index, let offset, let member): self.read(group, index, offset, member)
                 case .stage(let piece): self.stage(piece, &staging)
                 case .load(let group, let index): self.load(group, index)
+                case .remove(let group, let index): self.removeOlder(group, than: index)
                 case .other(let work): try? work()
                 case .close:
                     for file in writing { Glibc.close(file.fd) }
@@ -120,7 +124,7 @@ package final class SnapshotStore: Sendable {
         self.directory + "/" + Self.name(group, index)
     }
 
-    private static func name(_ group: GroupID, _ index: LogIndex) -> String {
+    static func name(_ group: GroupID, _ index: LogIndex) -> String {
         "\(group.rawValue)-\(index).snapshot"
     }
 
@@ -168,7 +172,6 @@ package final class SnapshotStore: Sendable {
             try Files.write(file.fd, footer, at: file.offset, path: file.path)
             try Files.sync(file.fd, path: file.path)
             try Files.rename(file.path, self.path(group, file.mark.index), directory: self.directory)
-            self.removeOlder(group, than: file.mark.index)
             self.completion(.durable(group, file.mark.index))
         } catch {
             unlink(file.path)
@@ -188,21 +191,10 @@ package final class SnapshotStore: Sendable {
     private func removeOlder(_ group: GroupID, than index: LogIndex) {
         let prefix = "\(group.rawValue)-"
         for name in Files.list(self.directory) where name.hasPrefix(prefix) && name.hasSuffix(".snapshot") {
-            let digits = name.dropFirst(prefix.count).dropLast(".snapshot".count)
-            // The one before stays, until the journal knows of its successor.
-            if let other = LogIndex(digits), other < index, !self.isNewestBelow(index, other, group) {
+            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index {
                 unlink(self.directory + "/" + name)
             }
         }
-    }
-
-    private func isNewestBelow(_ index: LogIndex, _ candidate: LogIndex, _ group: GroupID) -> Bool {
-        let prefix = "\(group.rawValue)-"
-        let others = Files.list(self.directory).compactMap { name -> LogIndex? in
-            guard name.hasPrefix(prefix), name.hasSuffix(".snapshot") else { return nil }
-            return LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count))
-        }
-        return others.filter { $0 < index }.max() == candidate
     }
 
     private func read(_ group: GroupID, _ index: LogIndex, _ offset: UInt64, _ member: MemberID) {
@@ -246,7 +238,6 @@ package final class SnapshotStore: Sendable {
             staging.remove(at: at)
             guard try SnapshotFile.verify(path) == piece.mark else { throw DirectoryRefused("its blocks do not check") }
             try Files.rename(path, self.path(piece.group, index), directory: self.directory)
-            self.removeOlder(piece.group, than: index)
             self.completion(.staged(piece.group, index, nextOffset: next, isWhole: true, isDamaged: false))
         } catch {
             unlink(path)
@@ -274,7 +265,7 @@ package enum SnapshotFile {
     /// Blocks are small, so that a bad one is cheap to fetch; this bounds what a forged length can ask for.
     static let maxBlockBytes = 64 << 20
 
-    static func header(_ mark: SnapshotMark) -> [UInt8] {
+    package static func header(_ mark: SnapshotMark) -> [UInt8] {
         var body: [UInt8] = []
         body.append(mark)
         var out: [UInt8] = []
@@ -342,6 +333,7 @@ package enum SnapshotFile {
                 guard expected == checksum, UInt64(low) | UInt64(high) << 32 == blocks else {
                     throw MalformedBytes("\(path): its end is bad")
                 }
+                guard offset == Files.size(fd) else { throw MalformedBytes("\(path) goes on after its end") }
                 return mark
             }
             guard Int(count) <= Self.maxBlockBytes else { throw MalformedBytes("\(path): block \(blocks) is bad") }

@@ -64,13 +64,17 @@ struct ServeCommand: AsyncParsableCommand {
         // A formatted directory keeps the seed: its addresses count where none is given now.
         let kept = (seed ?? LocalCluster.read(directory + "/cluster.seed").flatMap { try? ClusterSeed(text: $0) })?
             .peers.first { $0.node.rawValue == node }
+        if let advertised = settings.text(.peerAdvertise), let kept, HostPort(advertised) != HostPort("\(kept.host):\(kept.port)") {
+            throw .configuration(
+                "peer.advertise is \(advertised), and the cluster's seed gives node \(node) as \(kept.host):\(kept.port), which is where the others reach it: make a seed with the right address. (Addresses cannot change later yet.)")
+        }
         let redis = settings.text(.redisListen).flatMap(HostPort.init) ?? HostPort("127.0.0.1:\(7000 + Int(node))")!
         let peer =
             settings.text(.peerListen).flatMap(HostPort.init) ?? kept.flatMap { HostPort("\($0.host):\($0.port)") }
             ?? HostPort("127.0.0.1:\(7100 + Int(node))")!
         return ServerConfiguration(
             node: node, directory: directory, seed: seed, redisHost: redis.host, redisPort: redis.port,
-            peerHost: peer.host, peerPort: peer.port, peerAdvertise: settings.text(.peerAdvertise), password: password,
+            peerHost: peer.host, peerPort: peer.port, password: password,
             maxMemory: settings.bytes(.maxMemory) ?? Self.halfOfMemory(), maxClients: settings.number(.maxClients),
             requestTimeoutMilliseconds: settings.milliseconds(.requestTimeout),
             segmentBytes: settings.bytes(.segmentBytes)!, checkpointBytes: settings.bytes(.checkpointBytes)!,

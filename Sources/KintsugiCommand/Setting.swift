@@ -76,7 +76,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .passwordFile: "A file that holds the password of Redis clients; without one they may come from this machine only."
         case .redisListen: "Where Redis clients are served. Default: 127.0.0.1, port 7000 + node."
         case .peerListen: "Where other nodes are served (TCP and UDP). Default: the seed's address."
-        case .peerAdvertise: "Under which address the other nodes reach this one, where it is not the seed's."
+        case .peerAdvertise: "Under which address the other nodes reach this one: checked against the seed."
         case .maxMemory:
             "Bytes of state past which growing writes are refused (512mb, 4gb). Default: half of the memory, or of the control group's limit."
         case .maxClients: "How many clients may be connected at once."

@@ -30,6 +30,7 @@ extension Runtime {
         }
         self.redis.flush()
         for action in self.core.effects.snapshots { self.perform(action) }
+        for (group, index) in self.core.effects.obsoleteSnapshots { self.snapshots.remove(group, below: index) }
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn
         self.core.effects.removeAll()

@@ -3,6 +3,7 @@ import Journal
 import Logging
 import NodeCore
 import Replication
+import Synchronization
 import Transport
 
 extension Runtime: PeerTransportDelegate {
@@ -43,5 +44,7 @@ extension Runtime: PeerTransportDelegate {
             self.core.heard(peer.node, at: beat.at, coreAge: beat.coreAge, syncAge: beat.syncAge)
         }
         self.core.judgeSilence()
+        let sync = self.journal.oldestUnfinishedSync.load(ordering: .relaxed)
+        if sync > 0 { self.core.judgeOwnDisk(syncAge: Clock.now - Instant(nanoseconds: sync)) }
     }
 }

@@ -11,8 +11,6 @@ package struct ServerConfiguration: Sendable {
     package var redisPort: Int
     package var peerHost: String
     package var peerPort: Int
-    /// Under which other nodes reach this one, `host:port`; nil: as in the seed.
-    package var peerAdvertise: String?
     /// Of the default user; nil: clients on loopback only.
     package var password: String?
     /// Bytes of state past which growing writes are refused.
@@ -31,7 +29,7 @@ package struct ServerConfiguration: Sendable {
 
     package init(
         node: UInt32, directory: String, seed: ClusterSeed?, redisHost: String, redisPort: Int, peerHost: String,
-        peerPort: Int, peerAdvertise: String?, password: String?, maxMemory: Int, maxClients: Int,
+        peerPort: Int, password: String?, maxMemory: Int, maxClients: Int,
         requestTimeoutMilliseconds: Int, segmentBytes: Int, checkpointBytes: Int, checkpointSeconds: Int,
         heartbeatMilliseconds: Int, sickAfterMilliseconds: Int, logLevel: String, logFormat: String
     ) {
@@ -42,7 +40,6 @@ package struct ServerConfiguration: Sendable {
         self.redisPort = redisPort
         self.peerHost = peerHost
         self.peerPort = peerPort
-        self.peerAdvertise = peerAdvertise
         self.password = password
         self.maxMemory = maxMemory
         self.maxClients = maxClients

@@ -33,6 +33,8 @@ package struct FailureDetector: Sendable {
 
     package init(_ options: Options) { self.options = options }
 
+    var sickAfter: Nanoseconds { self.options.sickAfter }
+
     /// A beat of the node arrived at `instant`.
     package mutating func heard(_ node: NodeID, at instant: Instant, coreAge: Nanoseconds, syncAge: Nanoseconds) {
         guard coreAge < self.options.sickAfter, syncAge < self.options.sickAfter else { return }

@@ -67,10 +67,14 @@ struct Checkpoint {
     var durableSize: UInt64 = 0
     /// Bytes of log applied since the last checkpoint entry.
     var bytesSince = 0
+    /// `NodeCore.journalBytes` then.
+    var journalBytes = 0
     var lastAt = Instant(nanoseconds: 0)
     var lastIndex: LogIndex = 0
     /// The leader has proposed one that is not applied yet.
     var isProposed = false
+    /// A peer could not read the newest file as we sent it.
+    var isDoubtful = false
 }
 
 /// A snapshot on its way from the leader.
@@ -93,4 +97,6 @@ struct OutgoingSnapshot {
     var to: MemberID
     var mark: SnapshotMark
     var lastProgress: Instant
+    /// The peer found what it had received damaged.
+    var wasDamaged = false
 }

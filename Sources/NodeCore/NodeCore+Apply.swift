@@ -18,6 +18,7 @@ extension NodeCore {
             self.apply(entry, to: group)
             budget -= entry.payload.count + 512
             group.checkpoint.bytesSince += entry.payload.count + 256
+            self.journalBytes += entry.payload.count + 256
         }
         // Replies may have let held requests in.
         if group.servedBy != nil {
@@ -58,7 +59,7 @@ extension NodeCore {
         if isOpen {
             if group.origin.state != .open {
                 group.origin.state = .open
-                group.origin.resend(now: self.now)
+                group.origin.resend(toNewLeader: false, now: self.now)
                 self.effects.wantsTurn = true
             }
         } else {
@@ -90,7 +91,7 @@ extension NodeCore {
         let expected = group.sessions[at].lastSequence + 1
         if block.firstSequence > expected {
             self.effects.events.append(.sequenceGap(group.id, expected: expected, found: block.firstSequence))
-            if isOwn { group.origin.resend(now: self.now) }
+            if isOwn { group.origin.resend(toNewLeader: false, now: self.now) }
             return
         }
         group.sessions[at].forget(below: min(block.lowestUnanswered, expected))
@@ -129,6 +130,6 @@ extension NodeCore {
             let client = group.origin.applied(sequence, now: self.now)
             self.deliver(reply, to: client, of: .write, index: group.appliedIndex)
         }
-        group.origin.resend(now: self.now)
+        group.origin.resend(toNewLeader: false, now: self.now)
     }
 }

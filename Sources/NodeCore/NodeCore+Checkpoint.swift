@@ -10,13 +10,17 @@ extension NodeCore {
     /// The leader proposes one when enough has happened since the last.
     func considerCheckpoint(of group: Group) {
         guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
-            group.checkpoint.running == nil, group.incoming == nil,
-            group.lastEffectiveIndex > group.checkpoint.lastIndex
+            group.checkpoint.running == nil, group.incoming == nil
         else { return }
-        guard
+        let isDue =
             group.checkpoint.bytesSince >= self.configuration.checkpointBytes
-                || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
-        else { return }
+            || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
+        // A quiet group's few entries keep every segment since from being used again, as all groups share the journal.
+        let holdsJournal =
+            self.journalBytes - group.checkpoint.journalBytes >= self.configuration.checkpointBytes / 2
+            && group.appliedIndex > group.checkpoint.lastIndex
+        let hasNews = group.lastEffectiveIndex > group.checkpoint.lastIndex
+        guard holdsJournal || (isDue && hasNews) || group.checkpoint.isDoubtful else { return }
         if case .accepted = group.replica.propose(
             .checkpoint, payload: [], wall: self.wall, now: self.now, into: &group.effects)
         {
@@ -26,14 +30,16 @@ extension NodeCore {
 
     func beginCheckpoint(_ group: Group, at entry: Entry) {
         group.checkpoint.isProposed = false
+        group.checkpoint.isDoubtful = false
         group.checkpoint.bytesSince = 0
+        group.checkpoint.journalBytes = self.journalBytes
         group.checkpoint.lastAt = self.now
         group.checkpoint.lastIndex = entry.index
         // One at a time: where the disk is so slow that the last is not done, this one is left out.
         guard group.checkpoint.running == nil else { return }
         let mark = SnapshotMark(
             index: entry.index, term: entry.term, hash: entry.hash, time: entry.time,
-            membership: group.replica.membership)
+            membership: group.replica.membership(at: entry.index))
         group.checkpoint.running = mark
         group.checkpoint.isSerialised = false
         group.checkpoint.blocksInFlight = 0
@@ -103,14 +109,29 @@ extension NodeCore {
     func adopt(_ mark: SnapshotMark, of group: Group) {
         group.checkpoint.durable = mark
         self.effects.records.append(.snapshot(group.id, mark))
-        // A peer that lags a little is served from the log: cheaper than a snapshot for both.
-        var keepFrom = mark.index
-        let oldest = group.replica.log.firstIndex
-        var bytes = 0
-        while keepFrom > oldest, bytes < self.configuration.checkpointBytes / 16 {
-            bytes += group.replica.log.entry(at: keepFrom).payload.count + 256
-            keepFrom -= 1
+        self.newMarks.append((group.id, mark.index))
+        group.replica.compact(through: self.compactionIndex(of: group, mark), mark: mark)
+    }
+    /// How far the log may go, with a snapshot at `mark`. A peer that lags a little is served from the log: cheaper than a
+    /// snapshot for both. And one that is catching up finds what follows its snapshot, or under load it would need the
+    /// next as soon as it had this one.
+    private func compactionIndex(of group: Group, _ mark: SnapshotMark) -> LogIndex {
+        var wanted = mark.index
+        if group.isLeader {
+            for peer in self.peers where peer.isConnected {
+                let snapshot = group.outgoing.first { $0.to == peer.member }?.mark.index
+                wanted = min(wanted, snapshot ?? group.replica.matchIndex(of: peer.member))
+            }
         }
-        group.replica.compact(through: keepFrom, mark: mark)
+        var index = mark.index
+        var bytes = 0
+        while index >= group.replica.log.firstIndex {
+            bytes += group.replica.log.entry(at: index).payload.count + 256
+            guard bytes < self.configuration.checkpointBytes / 16
+                || (index > wanted && bytes < self.configuration.checkpointBytes * 2)
+            else { break }
+            index -= 1
+        }
+        return index
     }
 }

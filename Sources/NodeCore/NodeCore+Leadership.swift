@@ -13,7 +13,7 @@ extension NodeCore {
             if served != nil {
                 // To whoever leads now, from the oldest without an outcome on.
                 if group.origin.state == .opening { group.origin.state = .closed }
-                group.origin.resend(now: self.now)
+                group.origin.resend(toNewLeader: true, now: self.now)
                 group.reads.failAll()
             }
         }

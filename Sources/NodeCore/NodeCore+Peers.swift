@@ -126,7 +126,22 @@ extension NodeCore {
             self.peers[at].isSilent = isSuspected
             if isSuspected, !wasSuspected { self.suspect(node, run: self.peers[at].run, .silent) }
         }
+        // Again, while it lasts: a late message of the leader, or one from a leader whose disk hangs, ends the suspicion.
+        for peer in self.peers where peer.isSuspected {
+            for group in self.groups where group.replica.leader?.node == peer.member.node {
+                group.replica.suspect(peer.member.node, now: self.now, into: &group.effects)
+            }
+        }
         self.reconsiderSuspicions()
+    }
+
+    /// How long this node's oldest write has been with the disk. A leader that cannot write hands over: its followers
+    /// could go on committing without it, but nothing it promises would outlive it.
+    package func judgeOwnDisk(syncAge: Nanoseconds) {
+        guard syncAge >= self.detector.sickAfter, self.configuration.founders.count > 1 else { return }
+        for group in self.groups where group.isLeader && !group.replica.isTransferring {
+            _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
+        }
     }
 
     // MARK: Suspicion

@@ -65,7 +65,7 @@ extension NodeCore {
             guard group.origin.outstandingCommands < self.configuration.maxOutstandingCommands,
                 group.origin.outstandingBytes < self.configuration.maxOutstandingBytes
             else { return .busy }
-            if self.usedMemory > self.configuration.maxMemory, self.mayGrow(command) { return .outOfMemory }
+            if self.usedMemory > self.configuration.maxMemory, CommandTable.mayGrow(command) { return .outOfMemory }
         case .read, .wait:
             guard group.reads.count < self.configuration.maxWaitingReads else { return .busy }
         }
@@ -155,7 +155,7 @@ extension NodeCore {
         }
         if group.origin.isStalled(now: self.now, limit: .seconds(1)) {
             if group.origin.state == .opening { group.origin.state = .closed }
-            group.origin.resend(now: self.now)
+            group.origin.resend(toNewLeader: false, now: self.now)
         }
         for at in group.reads.batches.indices {
             let batch = group.reads.batches[at]
@@ -242,11 +242,6 @@ extension NodeCore {
     }
 
     // MARK: Memory
-
-    private func mayGrow(_ command: UnsafeRawBufferPointer) -> Bool {
-        guard let reader = CommandReader(command) else { return false }
-        return CommandTable.spec(reader.id)?.mayGrow ?? false
-    }
 
     var usedMemory: Int {
         guard case .cache(let cache) = self.group(.default)!.machine else { return 0 }

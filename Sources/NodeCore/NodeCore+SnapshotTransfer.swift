@@ -45,8 +45,15 @@ extension NodeCore {
         case .more:
             self.effects.snapshots.append(
                 .read(group.id, index: reply.index, offset: reply.nextOffset, to: member))
-        case .damaged:
+        case .damaged where !group.outgoing[at].wasDamaged:
+            // On the way, perhaps.
+            group.outgoing[at].wasDamaged = true
             self.effects.snapshots.append(.read(group.id, index: reply.index, offset: 0, to: member))
+        case .damaged:
+            // In our own file. The next checkpoint takes its place.
+            group.outgoing.remove(at: at)
+            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
+            group.checkpoint.isDoubtful = true
         case .installed:
             group.outgoing.remove(at: at)
             group.replica.snapshotDelivered(to: member, index: reply.index, now: self.now, into: &group.effects)
@@ -205,12 +212,14 @@ extension NodeCore {
         }
         group.checkpoint.lastIndex = incoming.mark.index
         group.checkpoint.bytesSince = 0
+        group.checkpoint.journalBytes = self.journalBytes
         group.incoming = nil
         let isRestart = incoming.from == self.configuration.me
         if !isRestart {
             group.replica.install(incoming.mark, now: self.now, into: &group.effects)
             group.checkpoint.durable = incoming.mark
             self.effects.records.append(.snapshot(group.id, incoming.mark))
+            self.newMarks.append((group.id, incoming.mark.index))
             // The leader counts this replica up to the mark: only once the journal knows of the file too.
             let reply = SnapshotReply(
                 group: group.id, index: incoming.mark.index, nextOffset: incoming.size, verdict: .installed)

@@ -31,6 +31,10 @@ package final class NodeCore {
     var awaitingJournal: [AwaitingJournal] = []
     /// To be sent once this turn's records are durable, beside what the replicas say.
     var afterJournal: [(to: NodeID, message: PeerMessage)] = []
+    /// Marks of snapshots among this turn's records.
+    var newMarks: [(group: GroupID, index: LogIndex)] = []
+    /// Of log applied in this run, all groups.
+    var journalBytes = 0
     var lastReadTicket: UInt64 = 0
     var lastCopiesTicket: UInt64 = 0
     package private(set) var isStopping = false
@@ -44,6 +48,7 @@ package final class NodeCore {
         var ticket: UInt64
         var messages: [(to: NodeID, message: PeerMessage)]
         var tickets: [(GroupID, WriteTicket)]
+        var marks: [(group: GroupID, index: LogIndex)] = []
     }
 
     /// - Parameter recovered: what the journal held, by group; groups it does not name begin empty.
@@ -56,6 +61,8 @@ package final class NodeCore {
         self.incidents = IncidentTracker(me: configuration.me.node, run: configuration.run)
         self.detector = detector
         self.peers = configuration.founders.filter { $0 != configuration.me }.map { Peer(member: $0) }
+        // So that a late answer to an earlier run's question is no answer to one of this run.
+        self.lastReadTicket = self.random.next() >> 1
         let hashKey = HashKey(configuration.cluster)
         for id in [GroupID.system, GroupID.default] {
             let group = recovered[id]
@@ -127,6 +134,11 @@ package final class NodeCore {
     package func journalCompleted(_ ticket: UInt64) {
         while let first = self.awaitingJournal.first, first.ticket <= ticket {
             self.awaitingJournal.removeFirst()
+            for mark in first.marks {
+                // One that is on its way to a peer stays until it is there.
+                let sending = self.group(mark.group)!.outgoing.map(\.mark.index).min() ?? mark.index
+                self.effects.obsoleteSnapshots.append((mark.group, min(mark.index, sending)))
+            }
             self.effects.messages.append(contentsOf: first.messages)
             for (id, write) in first.tickets {
                 let group = self.group(id)!
@@ -166,6 +178,10 @@ package final class NodeCore {
         group.effects.reads.removeAll(keepingCapacity: true)
         for ticket in group.effects.failedReads { group.reads.fail(ticket) }
         group.effects.failedReads.removeAll(keepingCapacity: true)
+        for (index, member) in group.effects.divergences {
+            self.effects.events.append(.diverged(group.id, index, member.node))
+        }
+        group.effects.divergences.removeAll(keepingCapacity: true)
         for member in group.effects.snapshotsNeeded { self.beginSending(group, to: member) }
         group.effects.snapshotsNeeded.removeAll(keepingCapacity: true)
     }
@@ -189,6 +205,7 @@ package final class NodeCore {
             for message in group.effects.sendAfterPersist { awaiting.messages.append((message.to.node, .replica(message))) }
             group.effects.sendAfterPersist.removeAll(keepingCapacity: true)
         }
+        swap(&awaiting.marks, &self.newMarks)
         awaiting.messages.append(contentsOf: self.afterJournal)
         self.afterJournal.removeAll(keepingCapacity: true)
         if self.effects.records.isEmpty, self.awaitingJournal.isEmpty {

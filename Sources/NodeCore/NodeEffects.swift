@@ -13,6 +13,12 @@ package struct NodeEffects: ~Copyable {
     package var replyBytes: [UInt8] = []
     package var replies: [Reply] = []
     package var snapshots: [SnapshotAction] = []
+    /// The journal durably names a newer snapshot of the group: files of older ones may go, and not before.
+    ///
+    /// 1. The journal names the snapshot at 50. The one at 100 is finished; its mark waits behind a slow sync.
+    /// 2. The one at 150 is finished too. Were all but the newest two files removed now, 50 would be gone.
+    /// 3. The power goes before the marks are durable: the journal names 50, and nobody can read it.
+    package var obsoleteSnapshots: [(group: GroupID, below: LogIndex)] = []
     package var events: [NodeEvent] = []
     /// There is more to do: run another turn at once.
     package var wantsTurn = false
@@ -26,6 +32,7 @@ package struct NodeEffects: ~Copyable {
         self.replyBytes.removeAll(keepingCapacity: true)
         self.replies.removeAll(keepingCapacity: true)
         self.snapshots.removeAll(keepingCapacity: true)
+        self.obsoleteSnapshots.removeAll(keepingCapacity: true)
         self.events.removeAll(keepingCapacity: true)
         self.wantsTurn = false
     }

@@ -21,8 +21,9 @@ struct OriginStream {
         var count: UInt32
         var commands: [UInt8]
         var created: Instant
-        /// Changes of leader it was sent across; 0 while it was never sent.
-        var sends = 0
+        var isSent = false
+        /// Leaders that went with it under way.
+        var leadersLost = 0
         var answeredUnknown = false
     }
 
@@ -82,13 +83,14 @@ struct OriginStream {
                 origin: self.node, run: self.run, firstSequence: block.firstSequence,
                 lowestUnanswered: self.firstUnapplied, count: block.count, commands: block.commands)
             guard body(message) else { return }
-            self.blocks[self.unsent].sends += 1
+            self.blocks[self.unsent].isSent = true
             self.unsent += 1
         }
     }
 
     /// Everything not yet applied goes out again, from the oldest on: the leader changed, or went silent on us.
-    mutating func resend(now: Instant) {
+    mutating func resend(toNewLeader isNew: Bool, now: Instant) {
+        for at in self.blocks.indices where isNew && self.blocks[at].isSent { self.blocks[at].leadersLost += 1 }
         self.unsent = 0
         self.lastProgress = now
     }
@@ -123,7 +125,7 @@ struct OriginStream {
         while position < self.blocks.count {
             let block = self.blocks[position]
             let isOld = now - block.created >= limit
-            if block.sends == 0 {
+            if !block.isSent {
                 guard isOld else { return }
                 let start = Int(block.firstSequence - self.firstUnapplied)
                 for at in start..<start + Int(block.count) where self.waiting[at] != 0 { body(self.waiting[at], false) }
@@ -133,7 +135,7 @@ struct OriginStream {
                 for later in position..<self.blocks.count { self.blocks[later].firstSequence -= UInt64(block.count) }
                 continue
             }
-            if isOld || block.sends > 3, !block.answeredUnknown {
+            if isOld || block.leadersLost > 2, !block.answeredUnknown {
                 self.blocks[position].answeredUnknown = true
                 for sequence in max(block.firstSequence, self.firstUnapplied)..<block.firstSequence + UInt64(block.count) {
                     let at = Int(sequence - self.firstUnapplied)

@@ -1,3 +1,6 @@
+import Cache
+import Glibc
+
 /// Reads requests: arrays of bulk strings, and inline commands. Knows nothing of what they mean.
 ///
 /// The arguments of one command are ranges of the input, in an array that is used again: no allocation per command.
@@ -10,7 +13,9 @@ package struct RESPParser {
         /// The input ends within a command.
         case incomplete
         /// The stream can not be followed any more: the text of the error, without `-ERR `.
-        case failed(String)
+        case failed([UInt8])
+
+        static func failed(_ text: String) -> Self { .failed(Array(text.utf8)) }
     }
 
     /// Of the command found last.
@@ -21,7 +26,7 @@ package struct RESPParser {
     package private(set) var isUnquoted = false
 
     private static let maxInline = 64 << 10
-    private static let maxArguments = 1 << 20
+    package static let maxArguments = 1 << 20
     /// Of one argument, and of one command.
     package static let maxBulk = 512 << 20
     package static let maxCommandBytes = 16 << 20
@@ -34,7 +39,12 @@ package struct RESPParser {
     package init() {}
 
     /// Reads one command from `offset` on. Called again with more input and the same offset after `.incomplete`.
-    package mutating func parse(_ input: UnsafeRawBufferPointer, from offset: Int) -> Outcome {
+    ///
+    /// Like Redis it takes a line to end one byte after its first carriage return, and does not look at what follows an
+    /// argument's bytes. `isTrusted` is false for a client that has yet to authenticate: it gets narrow limits.
+    package mutating func parse(
+        _ input: UnsafeRawBufferPointer, from offset: Int, isTrusted: Bool = true
+    ) -> Outcome {
         if self.expected < 0 {
             self.arguments.removeAll(keepingCapacity: true)
             self.isUnquoted = false
@@ -47,6 +57,7 @@ package struct RESPParser {
             guard let count = Self.number(input, offset + 1, end), count <= Self.maxArguments else {
                 return .failed("Protocol error: invalid multibulk length")
             }
+            guard isTrusted || count <= 10 else { return .failed("Protocol error: unauthenticated multibulk length") }
             guard count > 0 else { return .nothing(end: end + 2) }
             self.expected = count
             self.next = end + 2 - offset
@@ -61,13 +72,18 @@ package struct RESPParser {
                         ? .failed("Protocol error: too big bulk count string") : .incomplete
                 }
                 guard input[at] == 0x24 else {
-                    return .failed("Protocol error: expected '$', got '\(Character(UnicodeScalar(input[at])))'")
+                    // Redis formats it with `%c`: a zero byte ends the text.
+                    let text = Array("Protocol error: expected '$', got '".utf8)
+                    return .failed(input[at] == 0 ? text : text + [input[at], 0x27])
                 }
                 guard let length = Self.number(input, at + 1, end), length >= 0, length <= Self.maxBulk else {
                     return .failed("Protocol error: invalid bulk length")
                 }
+                guard isTrusted || length <= 16384 else {
+                    return .failed("Protocol error: unauthenticated bulk length")
+                }
                 guard self.next + length <= Self.maxCommandBytes else {
-                    return .failed("a command of more than \(Self.maxCommandBytes) bytes is not taken")
+                    return .failed("Protocol error: a command of more than \(Self.maxCommandBytes) bytes is not taken")
                 }
                 self.pending = length
                 self.next = end + 2 - offset
@@ -82,8 +98,8 @@ package struct RESPParser {
         return .command(end: offset + self.next)
     }
 
-    /// The input moved towards its start by this many bytes: nothing here refers to absolute places, but the arguments of
-    /// a command that is not whole.
+    /// The input moved towards its start by this many bytes: nothing here refers to absolute places, but the arguments
+    /// of a command that is not whole.
     package mutating func moved(by count: Int) {
         guard self.expected >= 0 else { return }
         for at in self.arguments.indices {
@@ -91,39 +107,35 @@ package struct RESPParser {
         }
     }
 
+    /// Where the line's carriage return is; nil where it or the byte after it is still to come. A zero byte hides what
+    /// follows, as it does from `strchr`.
     private static func line(_ input: UnsafeRawBufferPointer, from start: Int) -> Int? {
         var at = start
-        let last = min(input.count - 1, start + Self.maxInline)
-        while at < last {
-            if input[at] == 0x0d, input[at + 1] == 0x0a { return at }
+        while at < input.count - 1, input[at] != 0 {
+            if input[at] == 0x0d { return at }
             at += 1
         }
         return nil
     }
 
     private static func number(_ input: UnsafeRawBufferPointer, _ start: Int, _ end: Int) -> Int? {
-        guard start < end, end - start <= 18 else { return nil }
-        var at = start
-        let isNegative = input[at] == 0x2d
-        if isNegative { at += 1 }
-        guard at < end else { return nil }
-        var value = 0
-        while at < end {
-            let digit = Int(input[at]) - 0x30
-            guard digit >= 0, digit <= 9 else { return nil }
-            value = value * 10 + digit
-            at += 1
-        }
-        return isNegative ? -value : value
+        // Nearly always a digit or two.
+        if end - start == 1, input[start] >= 0x30, input[start] <= 0x39 { return Int(input[start] - 0x30) }
+        guard start < end else { return nil }
+        return integer(UnsafeRawBufferPointer(rebasing: input[start..<end])).map { Int($0) }
     }
 
     // MARK: Inline
 
     private mutating func inline(_ input: UnsafeRawBufferPointer, from start: Int) -> Outcome {
-        var end = start
-        while end < input.count, input[end] != 0x0a, end - start <= Self.maxInline { end += 1 }
-        if end - start > Self.maxInline { return .failed("Protocol error: too big inline request") }
-        guard end < input.count else { return .incomplete }
+        // A zero byte hides the line's end from `strchr`.
+        guard let found = memchr(input.baseAddress! + start, 0x0a, input.count - start),
+            memchr(input.baseAddress! + start, 0, UnsafeRawPointer(found) - input.baseAddress! - start) == nil
+        else {
+            return input.count - start > Self.maxInline
+                ? .failed("Protocol error: too big inline request") : .incomplete
+        }
+        var end = UnsafeRawPointer(found) - input.baseAddress!
         let after = end + 1
         if end > start, input[end - 1] == 0x0d { end -= 1 }
         guard self.split(UnsafeRawBufferPointer(rebasing: input[start..<end])) else {

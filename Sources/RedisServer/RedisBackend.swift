@@ -62,7 +62,8 @@ package struct RedisNodeDescription: Sendable {
     package init(
         node: UInt32, isLeader: Bool, leaderHost: String, leaderPort: Int, term: UInt64, commitIndex: UInt64,
         appliedIndex: UInt64, run: UInt64, cluster: String, incarnation: String, keyCount: Int, keysWithExpiry: Int,
-        usedMemory: Int, maxMemory: Int, peers: [(node: UInt32, host: String, port: Int, isUp: Bool, matchIndex: UInt64)]
+        usedMemory: Int, maxMemory: Int,
+        peers: [(node: UInt32, host: String, port: Int, isUp: Bool, matchIndex: UInt64)]
     ) {
         self.node = node
         self.isLeader = isLeader

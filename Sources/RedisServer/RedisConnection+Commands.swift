@@ -6,16 +6,25 @@ extension RedisConnection {
     func run(_ arguments: RedisArguments) {
         self.lastCommandAt = .now()
         guard let spec = CommandTable.spec(named: arguments[0]) else { return self.unknown(arguments) }
-        self.lastCommand = spec.name
-        guard spec.accepts(argumentCount: arguments.count - 1) else {
-            return self.fail("ERR wrong number of arguments for '\(spec.name)' command")
+        var fullName = spec.name
+        var isAccepted = spec.accepts(argumentCount: arguments.count - 1)
+        if arguments.count > 1, CommandTable.hasSubcommands(spec.id) {
+            guard let subcommand = CommandTable.subcommand(of: spec.id, named: arguments[1]) else {
+                return self.unknownSubcommand(of: spec, arguments)
+            }
+            fullName = subcommand.fullName
+            isAccepted = subcommand.accepts(argumentCount: arguments.count - 1)
         }
-        if !self.isAuthenticated, spec.id != 83, spec.id != 82, spec.id != 86, spec.id != 85 {
-            return self.fail("NOAUTH Authentication required.")
+        self.lastCommand = fullName
+        guard isAccepted else {
+            let text = "wrong number of arguments for '\(fullName)' command"
+            return spec.id == CommandTable.exec ? self.abort(text) : self.fail("ERR \(text)")
         }
-        if self.transaction != nil, spec.kind != .local || [80, 81, 87, 88, 90, 91, 92].contains(spec.id),
-            spec.id != CommandTable.exec, spec.id != CommandTable.watch
-        {
+        if !self.isAuthenticated, ![82, 83, 85, 86].contains(spec.id) {
+            let text = "NOAUTH Authentication required."
+            return spec.id == CommandTable.exec ? self.abort(text) : self.fail(text)
+        }
+        if self.transaction != nil, ![CommandTable.exec, CommandTable.watch, 61, 63, 85, 86].contains(spec.id) {
             return self.queue(spec, arguments)
         }
         switch spec.kind {
@@ -26,7 +35,7 @@ extension RedisConnection {
         }
     }
 
-    private func local(_ spec: CommandSpec, _ arguments: RedisArguments) {
+    func local(_ spec: CommandSpec, _ arguments: RedisArguments) {
         switch spec.id {
         case 61: self.multi()
         case 63: self.discard()
@@ -53,20 +62,67 @@ extension RedisConnection {
         }
     }
 
+    /// EXEC can not be run: its transaction is lost.
+    func abort(_ reason: String) {
+        self.endTransaction()
+        self.answer { $0.error("EXECABORT Transaction discarded because of: \(reason)") }
+    }
+
     /// An error; within MULTI it also breaks the transaction.
     func fail(_ text: String) {
         self.transaction?.isBroken = true
         self.answer { $0.error(text) }
     }
 
+    /// As Redis composes it: all arguments together give at most 128 bytes and their quotes.
     private func unknown(_ arguments: RedisArguments) {
-        var text = "ERR unknown command '\(String(decoding: arguments[0].prefix(128), as: UTF8.self))', with args beginning with: "
+        var quoted: [UInt8] = []
         var at = 1
-        while at < arguments.count, text.utf8.count < 128 + 60 {
-            text += "'\(String(decoding: arguments[at].prefix(128), as: UTF8.self))' "
+        while at < arguments.count, quoted.count < 128 {
+            let limit = 128 - quoted.count
+            quoted.append(0x27)
+            quoted += arguments.word(at).prefix(limit)
+            quoted += "' ".utf8
             at += 1
         }
-        self.fail(text)
+        let text =
+            Array("ERR unknown command '".utf8) + Array(arguments.word(0).prefix(128))
+            + Array("', with args beginning with: ".utf8) + quoted
+        self.transaction?.isBroken = true
+        self.answer { $0.error(text) }
+    }
+
+    private func unknownSubcommand(of spec: CommandSpec, _ arguments: RedisArguments) {
+        self.transaction?.isBroken = true
+        self.answer {
+            $0.error(
+                Array("ERR unknown subcommand '".utf8) + Array(arguments.word(1).prefix(128))
+                    + Array("'. Try \("\(spec.name)".uppercased()) HELP.".utf8))
+        }
+    }
+
+    /// An error that ends with a word of the request.
+    func fail(_ before: StaticString, _ word: UnsafeRawBufferPointer, _ after: StaticString = "") {
+        self.transaction?.isBroken = true
+        self.answer { $0.error(before, word, after) }
+    }
+
+    /// A word as an integer; nil, with Redis's error, where it is none or out of `range`.
+    func number(
+        _ word: UnsafeRawBufferPointer, in range: ClosedRange<Int64> = Int64.min...Int64.max,
+        _ text: StaticString = "ERR value is not an integer or out of range", outOfRange: StaticString? = nil
+    ) -> Int64? {
+        guard let value = integer(word) else {
+            self.fail("\(text)")
+            return nil
+        }
+        guard range.contains(value) else {
+            self.fail(
+                outOfRange.map { "\($0)" }
+                    ?? "ERR value is out of range, value must between \(range.lowerBound) and \(range.upperBound)")
+            return nil
+        }
+        return value
     }
 
     // MARK: Transactions
@@ -78,16 +134,28 @@ extension RedisConnection {
     }
 
     private func queue(_ spec: CommandSpec, _ arguments: RedisArguments) {
-        guard spec.kind != .local else {
-            return self.fail("ERR '\(spec.name)' is not supported within a transaction")
+        // It can only be discarded: nothing more is kept.
+        if self.transaction!.isBroken {
+            if spec.id == 93 { return self.fail("ERR '\(spec.name)' is not supported within a transaction") }
+            return self.answer { $0.simple("QUEUED") }
         }
-        var command: [UInt8] = []
-        arguments.encode(spec.id, into: &command)
-        guard self.transaction!.bytes + command.count <= RESPParser.maxCommandBytes else {
-            return self.fail("ERR the transaction is larger than \(RESPParser.maxCommandBytes) bytes")
+        let size: Int
+        if spec.kind == .local {
+            guard spec.id != 93 else { return self.fail("ERR '\(spec.name)' is not supported within a transaction") }
+            let words = (0..<arguments.count).map { Array(arguments[$0]) }
+            size = words.reduce(64) { $0 + $1.count + 32 }
+            self.transaction!.commands.append(.local(spec, words))
+        } else {
+            var command: [UInt8] = []
+            arguments.encode(spec.id, into: &command)
+            size = command.count + 4
+            self.transaction!.commands.append(.operation(command))
         }
-        self.transaction!.bytes += command.count
-        self.transaction!.commands.append(command)
+        self.transaction!.bytes += size
+        guard self.transaction!.bytes <= Self.maxTransactionBytes else {
+            self.transaction!.commands = []
+            return self.fail("ERR the transaction is larger than \(Self.maxTransactionBytes) bytes")
+        }
         self.answer { $0.simple("QUEUED") }
     }
 
@@ -98,14 +166,17 @@ extension RedisConnection {
             self.watched.removeAll()
             return self.answer { $0.error("EXECABORT Transaction discarded because of previous errors.") }
         }
-        if transaction.commands.isEmpty, self.watched.isEmpty { return self.answer { $0.array(0) } }
         self.execute(transaction)
+    }
+
+    func endTransaction() {
+        self.transaction = nil
+        self.watched.removeAll()
     }
 
     private func discard() {
         guard self.transaction != nil else { return self.answer { $0.error("ERR DISCARD without MULTI") } }
-        self.transaction = nil
-        self.watched.removeAll()
+        self.endTransaction()
         self.answer { $0.ok() }
     }
 
@@ -127,12 +198,12 @@ extension RedisConnection {
     }
 
     /// Whether the credentials are the default user's.
-    private func authenticate(_ user: String, _ password: UnsafeRawBufferPointer) -> Bool {
-        guard user == "default", let expected = self.server.options.password else { return user == "default" }
+    private func authenticate(_ user: UnsafeRawBufferPointer?, _ password: UnsafeRawBufferPointer) -> Bool {
+        if let user, !user.elementsEqual("default".utf8) { return false }
+        guard let expected = self.server.options.password else { return true }
         let bytes = Array(expected.utf8)
         // In a time that does not tell where they differ.
-        var difference = UInt8(truncatingIfNeeded: bytes.count ^ password.count)
-        if bytes.count != password.count { difference |= 1 }
+        var difference: UInt8 = bytes.count == password.count ? 0 : 1
         for at in 0..<min(bytes.count, password.count) { difference |= bytes[at] ^ password[at] }
         return difference == 0
     }
@@ -143,46 +214,49 @@ extension RedisConnection {
         guard arguments.count <= 3 else { return self.fail("ERR syntax error") }
         if arguments.count == 2, self.server.options.password == nil {
             return self.fail(
-                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+            )
         }
-        let user = arguments.count == 3 ? arguments.text(1) : "default"
-        guard self.authenticate(user, arguments[arguments.count - 1]) else { return self.fail(Self.wrongPassword) }
+        guard self.authenticate(arguments.count == 3 ? arguments[1] : nil, arguments[arguments.count - 1]) else {
+            return self.fail(Self.wrongPassword)
+        }
         self.isAuthenticated = true
         self.answer { $0.ok() }
     }
 
     private func hello(_ arguments: RedisArguments) {
         var version = self.version
-        var at = 1
         if arguments.count > 1 {
-            guard let given = Int(arguments.text(1)) else {
-                return self.fail("ERR Protocol version is not an integer or out of range")
-            }
-            guard given == 2 || given == 3 else { return self.fail("NOPROTO unsupported protocol version") }
-            version = given
-            at = 2
+            guard
+                let given = self.number(
+                    arguments[1], in: 2...3, "ERR Protocol version is not an integer or out of range",
+                    outOfRange: "NOPROTO unsupported protocol version")
+            else { return }
+            version = Int(given)
         }
-        var name: [UInt8]?
-        var isAuthenticated = self.isAuthenticated
+        // In their order, as Redis does it: what came before a wrong one holds.
+        var at = 2
         while at < arguments.count {
             if arguments.isWord(at, "auth"), at + 2 < arguments.count {
-                guard self.authenticate(arguments.text(at + 1), arguments[at + 2]) else { return self.fail(Self.wrongPassword) }
-                isAuthenticated = true
+                guard self.authenticate(arguments[at + 1], arguments[at + 2]) else {
+                    return self.fail(Self.wrongPassword)
+                }
+                self.isAuthenticated = true
                 at += 3
             } else if arguments.isWord(at, "setname"), at + 1 < arguments.count {
-                name = Array(arguments[at + 1])
-                guard Self.isName(name!) else { return self.fail(Self.badName) }
+                let name = Array(arguments[at + 1])
+                guard Self.isName(name) else { return self.fail(Self.badName) }
+                self.name = name
                 at += 2
             } else {
-                return self.fail("ERR Syntax error in HELLO option '\(arguments.text(at))'")
+                return self.fail("ERR Syntax error in HELLO option '", arguments[at], "'")
             }
         }
-        guard isAuthenticated else {
+        guard self.isAuthenticated else {
             return self.fail(
-                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+            )
         }
-        self.isAuthenticated = true
-        if let name { self.name = name }
         self.version = version
         let isLeader = self.server.backend?.describe().isLeader ?? false
         self.answer { reply in
@@ -208,7 +282,7 @@ extension RedisConnection {
     static let redisVersion: StaticString = "7.0.15"
 
     private func select(_ arguments: RedisArguments) {
-        guard let index = Int(arguments.text(1)) else { return self.fail("ERR invalid DB index") }
+        guard let index = self.number(arguments[1], in: Int64(Int32.min)...Int64(Int32.max)) else { return }
         guard index == 0 else { return self.fail("ERR DB index is out of range") }
         self.answer { $0.ok() }
     }
@@ -240,10 +314,19 @@ extension RedisConnection {
     }
 
     private func waitFor(_ arguments: RedisArguments) {
-        guard let replicas = Int(arguments.text(1)) else { return self.fail("ERR value is not an integer or out of range") }
-        guard let timeout = Int(arguments.text(2)) else { return self.fail("ERR timeout is not an integer or out of range") }
-        guard timeout >= 0 else { return self.fail("ERR timeout is negative") }
-        self.wait(replicas: max(0, replicas), timeoutMilliseconds: UInt64(timeout))
+        guard let replicas = self.number(arguments[1]),
+            let timeout = self.number(
+                arguments[2], in: 0...Int64.max, "ERR timeout is not an integer or out of range",
+                outOfRange: "ERR timeout is negative")
+        else { return }
+        // Within a transaction it does not wait: its reply is part of one that is whole.
+        guard self.executing == nil else {
+            let node = self.server.backend?.describe()
+            let copies =
+                node.map { node in node.peers.count { $0.matchIndex >= node.commitIndex && $0.matchIndex > 0 } } ?? 0
+            return self.answer { $0.integer(Int64(copies)) }
+        }
+        self.wait(replicas: Int(max(0, replicas)), timeoutMilliseconds: UInt64(timeout))
     }
 
     static let badName = "ERR Client names cannot contain spaces, newlines or special characters."

@@ -4,51 +4,24 @@ import NIOCore
 /// CLIENT, COMMAND, CONFIG and INFO.
 extension RedisConnection {
     func client(_ arguments: RedisArguments) {
-        func has(_ word: StaticString, _ count: ClosedRange<Int>) -> Bool? {
-            guard arguments.isWord(1, word) else { return nil }
-            if !count.contains(arguments.count) {
-                self.fail("ERR wrong number of arguments for 'client|\(word)' command")
-                return false
-            }
-            return true
-        }
-        if let fits = has("id", 2...2) {
-            if fits { self.answer { $0.integer(Int64(self.id)) } }
-        } else if let fits = has("getname", 2...2) {
-            if fits { self.answer { if self.name.isEmpty { $0.null() } else { $0.bulk(self.name) } } }
-        } else if let fits = has("setname", 3...3) {
-            guard fits else { return }
+        guard let subcommand = CommandTable.subcommand(of: 90, named: arguments[1]) else { return }
+        switch "\(subcommand.name)" {
+        case "id": self.answer { $0.integer(Int64(self.id)) }
+        case "getname": self.answer { if self.name.isEmpty { $0.null() } else { $0.bulk(self.name) } }
+        case "setname":
             let name = Array(arguments[2])
             guard Self.isName(name) else { return self.fail(Self.badName) }
             self.name = name
             self.answer { $0.ok() }
-        } else if let fits = has("setinfo", 4...4) {
-            guard fits else { return }
-            let value = Array(arguments[3])
-            guard Self.isName(value) else {
-                return self.fail("ERR \(arguments.text(2).lowercased()) cannot contain spaces, newlines or special characters.")
-            }
-            if arguments.isWord(2, "lib-name") {
-                self.library.name = value
-            } else if arguments.isWord(2, "lib-ver") {
-                self.library.version = value
-            } else {
-                return self.fail("ERR Unrecognized option '\(arguments.text(2))'")
-            }
-            self.answer { $0.ok() }
-        } else if let fits = has("info", 2...2) {
-            if fits { self.answer { $0.bulk(Array((self.description + "\n").utf8)) } }
-        } else if let fits = has("list", 2...Int.max) {
-            if fits { self.clientList(arguments) }
-        } else if let fits = has("kill", 3...Int.max) {
-            if fits { self.clientKill(arguments) }
-        } else if let fits = has("no-evict", 3...3) {
-            guard fits else { return }
+        case "setinfo": self.setInfo(arguments)
+        case "info": self.answer { $0.verbatim(Array((self.description + "\n").utf8)) }
+        case "list": self.clientList(arguments)
+        case "kill": self.clientKill(arguments)
+        case "no-evict":
             guard arguments.isWord(2, "on") || arguments.isWord(2, "off") else { return self.fail("ERR syntax error") }
             self.noEvict = arguments.isWord(2, "on")
             self.answer { $0.ok() }
-        } else if let fits = has("reply", 3...3) {
-            guard fits else { return }
+        case "reply":
             if arguments.isWord(2, "on") {
                 self.replyMode = .on
                 self.answer { $0.ok() }
@@ -59,42 +32,66 @@ extension RedisConnection {
             } else {
                 self.fail("ERR syntax error")
             }
-        } else {
-            self.fail("ERR unknown subcommand '\(String(decoding: arguments[1].prefix(128), as: UTF8.self))'. Try CLIENT HELP.")
+        default: self.help(Self.clientHelp)
         }
     }
 
+    private func setInfo(_ arguments: RedisArguments) {
+        let value = Array(arguments[3])
+        let isName = arguments.isWord(2, "lib-name")
+        guard isName || arguments.isWord(2, "lib-ver") else {
+            return self.fail("ERR Unrecognized option '", arguments[2], "'")
+        }
+        guard Self.isName(value) else {
+            return self.fail(
+                "ERR \(isName ? "lib-name" : "lib-ver") cannot contain spaces, newlines or special characters.")
+        }
+        if isName { self.library.name = value } else { self.library.version = value }
+        self.answer { $0.ok() }
+    }
+
+    /// A line of CLIENT LIST: Redis's fields in its order; what has no meaning here is 0.
     private var description: String {
         let now = NIODeadline.now()
         func seconds(_ since: NIODeadline) -> Int64 { (now - since).nanoseconds / 1_000_000_000 }
         let name = String(decoding: self.name, as: UTF8.self)
-        let queued = self.transaction.map { "\($0.commands.count)" } ?? "-1"
+        let queued = self.transaction?.commands.count ?? self.executing
+        let flags = (queued == nil ? "" : "x") + (self.noEvict ? "e" : "")
+        let unsent = self.unsentBytes
         return "id=\(self.id) addr=\(self.remoteAddress) laddr=\(self.localAddress) fd=-1 name=\(name) "
-            + "age=\(seconds(self.openedAt)) idle=\(seconds(self.lastCommandAt)) flags=\(self.transaction == nil ? "N" : "x") "
-            + "db=0 sub=0 psub=0 ssub=0 multi=\(queued) cmd=\(self.lastCommand) user=default redir=-1 resp=\(self.version)"
+            + "age=\(seconds(self.openedAt)) idle=\(seconds(self.lastCommandAt)) flags=\(flags.isEmpty ? "N" : flags) "
+            + "db=0 sub=0 psub=0 ssub=0 multi=\(queued ?? -1) qbuf=0 qbuf-free=0 argv-mem=0 "
+            + "multi-mem=\(self.transaction?.bytes ?? 0) rbs=0 rbp=0 obl=0 oll=0 omem=\(unsent) tot-mem=\(unsent) "
+            + "events=r cmd=\(self.lastCommand) user=default redir=-1 resp=\(self.version)"
+    }
+
+    /// Whether a TYPE of CLIENT LIST or KILL stands for ordinary clients, as all here are; nil, with an error, for
+    /// none.
+    private func isNormalType(_ word: UnsafeRawBufferPointer) -> Bool? {
+        if spells(word, "normal") { return true }
+        let others: [StaticString] = ["master", "replica", "slave", "pubsub"]
+        if others.contains(where: { spells(word, $0) }) { return false }
+        self.fail("ERR Unknown client type '", word, "'")
+        return nil
     }
 
     private func clientList(_ arguments: RedisArguments) {
         var chosen = self.server.connections.values.sorted { $0.id < $1.id }
-        if arguments.count > 2 {
-            if arguments.isWord(2, "type"), arguments.count == 4 {
-                guard ["normal", "master", "replica", "slave", "pubsub"].contains(arguments.text(3).lowercased()) else {
-                    return self.fail("ERR Unknown client type '\(arguments.text(3))'")
-                }
-                if arguments.text(3).lowercased() != "normal" { chosen = [] }
-            } else if arguments.isWord(2, "id"), arguments.count > 3 {
-                var ids: [ConnectionID] = []
-                for at in 3..<arguments.count {
-                    guard let id = ConnectionID(arguments.text(at)) else { return self.fail("ERR Invalid client ID") }
-                    ids.append(id)
-                }
-                chosen = chosen.filter { ids.contains($0.id) }
-            } else {
-                return self.fail("ERR syntax error")
+        if arguments.count == 4, arguments.isWord(2, "type") {
+            guard let isNormal = self.isNormalType(arguments[3]) else { return }
+            if !isNormal { chosen = [] }
+        } else if arguments.count > 3, arguments.isWord(2, "id") {
+            var ids: [ConnectionID] = []
+            for at in 3..<arguments.count {
+                guard let id = integer(arguments[at]) else { return self.fail("ERR Invalid client ID") }
+                if id > 0 { ids.append(ConnectionID(id)) }
             }
+            chosen = ids.compactMap { self.server.connections[$0] }
+        } else if arguments.count != 2 {
+            return self.fail("ERR syntax error")
         }
         let text = chosen.map { $0.description + "\n" }.joined()
-        self.answer { $0.bulk(Array(text.utf8)) }
+        self.answer { $0.verbatim(Array(text.utf8)) }
     }
 
     private func clientKill(_ arguments: RedisArguments) {
@@ -113,22 +110,25 @@ extension RedisConnection {
             guard at + 1 < arguments.count else { return self.fail("ERR syntax error") }
             let value = arguments.text(at + 1)
             if arguments.isWord(at, "id") {
-                guard let id = ConnectionID(value), id > 0 else { return self.fail("ERR client-id should be greater than 0") }
-                filters.append { $0.id == id }
+                let text: StaticString = "ERR client-id should be greater than 0"
+                guard let id = self.number(arguments[at + 1], in: 1...Int64.max, text, outOfRange: text) else { return }
+                filters.append { $0.id == ConnectionID(id) }
             } else if arguments.isWord(at, "addr") {
                 filters.append { $0.remoteAddress == value }
             } else if arguments.isWord(at, "laddr") {
                 filters.append { $0.localAddress == value }
             } else if arguments.isWord(at, "user") {
-                guard value == "default" else { return self.fail("ERR No such user '\(value)'") }
-            } else if arguments.isWord(at, "type") {
-                guard ["normal", "master", "replica", "slave", "pubsub"].contains(value.lowercased()) else {
-                    return self.fail("ERR Unknown client type '\(value)'")
+                guard arguments[at + 1].elementsEqual("default".utf8) else {
+                    return self.fail("ERR No such user '", arguments[at + 1], "'")
                 }
-                if value.lowercased() != "normal" { filters.append { _ in false } }
+            } else if arguments.isWord(at, "type") {
+                guard let isNormal = self.isNormalType(arguments[at + 1]) else { return }
+                if !isNormal { filters.append { _ in false } }
             } else if arguments.isWord(at, "skipme") {
-                guard ["yes", "no"].contains(value.lowercased()) else { return self.fail("ERR syntax error") }
-                skipsSelf = value.lowercased() == "yes"
+                guard arguments.isWord(at + 1, "yes") || arguments.isWord(at + 1, "no") else {
+                    return self.fail("ERR syntax error")
+                }
+                skipsSelf = arguments.isWord(at + 1, "yes")
             } else {
                 return self.fail("ERR syntax error")
             }
@@ -141,62 +141,113 @@ extension RedisConnection {
         for victim in victims { if victim === self { self.closeAfterReplies() } else { victim.close() } }
     }
 
-    // MARK: COMMAND
-
-    func commandTable(_ arguments: RedisArguments) {
-        let specs = CommandTable.specs.filter { $0.id != 93 }
-        if arguments.count == 1 {
-            return self.answer { reply in
-                reply.array(specs.count)
-                for spec in specs { Self.describe(spec, &reply) }
-            }
-        }
-        if arguments.isWord(1, "count") {
-            self.answer { $0.integer(Int64(specs.count)) }
-        } else if arguments.isWord(1, "list") {
-            self.answer { reply in
-                reply.array(specs.count)
-                for spec in specs { reply.bulk(spec.name) }
-            }
-        } else if arguments.isWord(1, "info") {
-            let chosen = arguments.count == 2 ? specs.map { Optional($0) } : (2..<arguments.count).map { CommandTable.spec(named: arguments[$0]) }
-            self.answer { reply in
-                reply.array(chosen.count)
-                for spec in chosen { if let spec { Self.describe(spec, &reply) } else { reply.nullArray() } }
-            }
-        } else if arguments.isWord(1, "docs") {
-            self.answer { $0.map(0) }
-        } else if arguments.isWord(1, "getkeys"), arguments.count > 2 {
-            self.getKeys(arguments)
-        } else {
-            self.fail("ERR unknown subcommand '\(String(decoding: arguments[1].prefix(128), as: UTF8.self))'. Try COMMAND HELP.")
+    private func help(_ lines: [StaticString]) {
+        self.answer { reply in
+            reply.array(lines.count)
+            for line in lines { reply.simple(line) }
         }
     }
 
-    private static func describe(_ spec: CommandSpec, _ reply: inout ReplyBuffer) {
-        reply.array(10)
-        reply.bulk(spec.name)
-        reply.integer(Int64(spec.arity))
-        reply.array(spec.mayGrow ? 2 : 1)
-        switch spec.kind {
-        case .read: reply.simple("readonly")
-        case .write: reply.simple("write")
-        case .local: reply.simple("fast")
+    // MARK: COMMAND
+
+    /// By full name, subcommands too.
+    private static let information: [[UInt8]: ReplyNotation] = {
+        var table: [[UInt8]: ReplyNotation] = [:]
+        for entry in CommandInformation.entries {
+            let notation = ReplyNotation(entry.text)
+            table[Array("\(entry.name)".utf8)] = notation
+            for subcommand in notation.elements[9].elements { table[subcommand.elements[0].bytes] = subcommand }
         }
-        if spec.mayGrow { reply.simple("denyoom") }
-        reply.integer(Int64(spec.keys.first))
-        reply.integer(Int64(spec.keys.last))
-        reply.integer(Int64(spec.keys.step))
-        for _ in 0..<4 { reply.array(0) }
+        return table
+    }()
+
+    private static let documentation: [[UInt8]: ReplyNotation] = {
+        var table: [[UInt8]: ReplyNotation] = [:]
+        for entry in CommandDocumentation.entries {
+            let fields = ReplyNotation(entry.text)
+            table[Array("\(entry.name)".utf8)] = fields
+            guard let at = fields.elements.firstIndex(where: { $0.bytes == Array("subcommands".utf8) }) else {
+                continue
+            }
+            let subcommands = fields.elements[at + 1].elements
+            for at in stride(from: 0, to: subcommands.count, by: 2) {
+                table[subcommands[at].bytes] = subcommands[at + 1]
+            }
+        }
+        return table
+    }()
+
+    func commandTable(_ arguments: RedisArguments) {
+        let names = CommandInformation.entries.map { Array("\($0.name)".utf8) }
+        /// The names asked for, in lower case; all where there are none.
+        func asked() -> [[UInt8]] {
+            arguments.count == 2 ? names : (2..<arguments.count).map { Array(arguments.text($0).lowercased().utf8) }
+        }
+        let subcommand = arguments.count == 1 ? "info" : arguments.text(1).lowercased()
+        switch subcommand {
+        case "count": self.answer { $0.integer(Int64(names.count)) }
+        case "info":
+            let chosen = arguments.count == 1 ? names : asked()
+            self.answer { reply in
+                reply.array(chosen.count)
+                for name in chosen {
+                    if let found = Self.information[name] { found.write(to: &reply) } else { reply.null() }
+                }
+            }
+        case "docs":
+            let chosen = asked().filter { Self.documentation[$0] != nil }
+            self.answer { reply in
+                reply.map(chosen.count)
+                for name in chosen {
+                    reply.bulk(name)
+                    Self.documentation[name]?.write(to: &reply)
+                }
+            }
+        case "list": self.commandList(arguments)
+        case "getkeys": self.getKeys(arguments)
+        default: self.help(Self.commandHelp)
+        }
+    }
+
+    private func commandList(_ arguments: RedisArguments) {
+        var chosen = Array(Self.information.keys)
+        if arguments.count > 2 {
+            guard arguments.count == 5, arguments.isWord(2, "filterby") else { return self.fail("ERR syntax error") }
+            if arguments.isWord(3, "module") {
+                chosen = []
+            } else if arguments.isWord(3, "aclcat") {
+                let category = Array("@\(arguments.text(4).lowercased())".utf8)
+                chosen = chosen.filter { Self.information[$0]!.elements[6].elements.contains { $0.bytes == category } }
+            } else if arguments.isWord(3, "pattern") {
+                let pattern = arguments[4]
+                chosen = chosen.filter { name in name.withUnsafeBytes { globMatches(pattern, $0, ignoresCase: true) } }
+            } else {
+                return self.fail("ERR syntax error")
+            }
+        }
+        chosen.sort { $0.lexicographicallyPrecedes($1) }
+        self.answer { reply in
+            reply.array(chosen.count)
+            for name in chosen { reply.bulk(name) }
+        }
     }
 
     private func getKeys(_ arguments: RedisArguments) {
-        guard let spec = CommandTable.spec(named: arguments[2]) else { return self.fail("ERR Invalid command specified") }
-        let given = arguments.count - 2
-        guard spec.accepts(argumentCount: given - 1) else {
-            return self.fail("ERR Invalid number of arguments specified for command")
+        guard let spec = CommandTable.spec(named: arguments[2]), spec.id != 93 else {
+            return self.fail("ERR Invalid command specified")
         }
-        guard spec.keys.first > 0 else { return self.fail("ERR The command has no key arguments") }
+        let given = arguments.count - 2
+        var isAccepted = spec.accepts(argumentCount: given - 1)
+        var hasKeys = spec.keys.first > 0
+        if CommandTable.hasSubcommands(spec.id), given > 1 {
+            guard let subcommand = CommandTable.subcommand(of: spec.id, named: arguments[3]) else {
+                return self.fail("ERR Invalid command specified")
+            }
+            isAccepted = subcommand.accepts(argumentCount: given - 1)
+            hasKeys = hasKeys && !spells(arguments[3], "help")
+        }
+        guard hasKeys else { return self.fail("ERR The command has no key arguments") }
+        guard isAccepted else { return self.fail("ERR Invalid number of arguments specified for command") }
         let last = spec.keys.last < 0 ? given + spec.keys.last : spec.keys.last
         let keys = Array(stride(from: spec.keys.first, through: last, by: spec.keys.step))
         self.answer { reply in
@@ -207,33 +258,66 @@ extension RedisConnection {
 
     // MARK: CONFIG
 
+    /// What CONFIG GET knows: Redis's names, with values that describe what holds here.
+    private var configuration: [(name: StaticString, value: String)] {
+        let options = self.server.options
+        return [
+            ("appendfsync", "always"), ("appendonly", "yes"), ("bind", options.host), ("cluster-enabled", "no"),
+            ("databases", "1"), ("hz", "10"), ("io-threads", "1"), ("lfu-decay-time", "1"), ("lfu-log-factor", "10"),
+            ("maxclients", "\(options.maxClients)"), ("maxmemory", "\(options.maxMemory)"), ("maxmemory-clients", "0"),
+            ("maxmemory-policy", "noeviction"), ("maxmemory-samples", "5"), ("notify-keyspace-events", ""),
+            ("port", "\(self.server.port)"), ("proto-max-bulk-len", "\(RESPParser.maxBulk)"), ("protected-mode", "no"),
+            ("replica-read-only", "no"), ("requirepass", options.password ?? ""), ("save", ""),
+            ("slave-read-only", "no"), ("tcp-backlog", "1024"), ("tcp-keepalive", "300"), ("timeout", "0"),
+        ]
+    }
+
     func config(_ arguments: RedisArguments) {
-        if arguments.isWord(1, "get"), arguments.count >= 3 {
-            let values: [(String, String)] = [
-                ("appendfsync", "always"), ("appendonly", "yes"), ("databases", "1"), ("maxclients", "\(self.server.options.maxClients)"),
-                ("maxmemory", "\(self.server.options.maxMemory)"), ("maxmemory-policy", "noeviction"), ("port", "\(self.server.port)"),
-                ("proto-max-bulk-len", "\(RESPParser.maxBulk)"), ("save", ""), ("timeout", "0"),
-            ]
-            let patterns = (2..<arguments.count).map { Array(arguments.text($0).lowercased().utf8) }
-            let found = values.filter { value in
-                patterns.contains { pattern in Array(value.0.utf8).withUnsafeBytes { name in pattern.withUnsafeBytes { globMatches($0, name) } } }
+        if arguments.isWord(1, "get") {
+            let found = self.configuration.filter { parameter in
+                (2..<arguments.count).contains { at in
+                    parameter.name.withUTF8Buffer {
+                        globMatches(arguments[at], UnsafeRawBufferPointer($0), ignoresCase: true)
+                    }
+                }
             }
             self.answer { reply in
                 reply.map(found.count)
-                for (name, value) in found {
-                    reply.bulk(Array(name.utf8))
-                    reply.bulk(Array(value.utf8))
+                for parameter in found {
+                    reply.bulk(parameter.name)
+                    reply.bulk(Array(parameter.value.utf8))
                 }
             }
-        } else if arguments.isWord(1, "set"), arguments.count >= 4, arguments.count % 2 == 0 {
-            self.fail("ERR CONFIG SET failed (possibly related to argument '\(arguments.text(2))') - can't set immutable config")
-        } else if arguments.isWord(1, "resetstat"), arguments.count == 2 {
+        } else if arguments.isWord(1, "set") {
+            self.configSet(arguments)
+        } else if arguments.isWord(1, "resetstat") {
             self.server.totalCommands = 0
             self.server.totalConnections = 0
             self.answer { $0.ok() }
         } else {
-            self.fail("ERR unknown subcommand or wrong number of arguments for '\(arguments.text(1))'. Try CONFIG HELP.")
+            self.help(Self.configHelp)
         }
+    }
+
+    /// Nothing can be set while the node runs; to set what is already so is no error.
+    private func configSet(_ arguments: RedisArguments) {
+        guard arguments.count % 2 == 0 else { return self.fail("ERR syntax error") }
+        let known = self.configuration
+        func parameter(_ at: Int) -> (name: StaticString, value: String)? {
+            known.first { spells(arguments[at], $0.name) }
+        }
+        for at in stride(from: 2, to: arguments.count, by: 2) where parameter(at) == nil {
+            return self.fail("ERR Unknown option or number of arguments for CONFIG SET - '", arguments[at], "'")
+        }
+        for at in stride(from: 2, to: arguments.count, by: 2) {
+            let parameter = parameter(at)!
+            guard arguments[at + 1].elementsEqual(parameter.value.utf8) else {
+                return self.fail(
+                    "ERR CONFIG SET failed (possibly related to argument '\(parameter.name)') - can't set immutable config"
+                )
+            }
+        }
+        self.answer { $0.ok() }
     }
 
     // MARK: INFO
@@ -256,8 +340,14 @@ extension RedisConnection {
                 "run_id:\(node.incarnation)\(node.run)", "tcp_port:\(self.server.port)", "uptime_in_seconds:\(uptime)",
                 "uptime_in_days:\(uptime / 86400)",
             ])
-        section("Clients", ["connected_clients:\(self.server.connections.count)", "maxclients:\(self.server.options.maxClients)", "blocked_clients:0"])
-        section("Memory", ["used_memory:\(node.usedMemory)", "maxmemory:\(node.maxMemory)", "maxmemory_policy:noeviction"])
+        section(
+            "Clients",
+            [
+                "connected_clients:\(self.server.connections.count)", "maxclients:\(self.server.options.maxClients)",
+                "blocked_clients:0",
+            ])
+        section(
+            "Memory", ["used_memory:\(node.usedMemory)", "maxmemory:\(node.maxMemory)", "maxmemory_policy:noeviction"])
         section("Persistence", ["loading:0", "aof_enabled:1", "aof_last_write_status:ok"])
         section(
             "Stats",
@@ -270,7 +360,8 @@ extension RedisConnection {
             let peers = node.peers.filter(\.isUp)
             replication.append("connected_slaves:\(peers.count)")
             for (at, peer) in peers.enumerated() {
-                replication.append("slave\(at):ip=\(peer.host),port=\(peer.port),state=online,offset=\(peer.matchIndex),lag=0")
+                replication.append(
+                    "slave\(at):ip=\(peer.host),port=\(peer.port),state=online,offset=\(peer.matchIndex),lag=0")
             }
         } else {
             replication += [
@@ -288,6 +379,80 @@ extension RedisConnection {
             ])
         section(
             "Keyspace", node.keyCount > 0 ? ["db0:keys=\(node.keyCount),expires=\(node.keysWithExpiry),avg_ttl=0"] : [])
-        self.answer { $0.bulk(Array(text.utf8)) }
+        self.answer { $0.verbatim(Array(text.utf8)) }
     }
+
+    // MARK: HELP
+
+    // Redis's lines for the subcommands that there are.
+
+    private static let clientHelp: [StaticString] = [
+        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GETNAME",
+        "    Return the name of the current connection.",
+        "ID",
+        "    Return the ID of the current connection.",
+        "INFO",
+        "    Return information about the current client connection.",
+        "KILL <ip:port>",
+        "    Kill connection made from <ip:port>.",
+        "KILL <option> <value> [<option> <value> [...]]",
+        "    Kill connections. Options are:",
+        "    * ADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made from the specified address",
+        "    * LADDR (<ip:port>|<unixsocket>:0)",
+        "      Kill connections made to specified local address",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Kill connections by type.",
+        "    * USER <username>",
+        "      Kill connections authenticated by <username>.",
+        "    * SKIPME (YES|NO)",
+        "      Skip killing current connection (default: yes).",
+        "LIST [options ...]",
+        "    Return information about client connections. Options:",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Return clients of specified type.",
+        "REPLY (ON|OFF|SKIP)",
+        "    Control the replies sent to the current connection.",
+        "SETNAME <name>",
+        "    Assign the name <name> to the current connection.",
+        "NO-EVICT (ON|OFF)",
+        "    Protect current client connection from eviction.",
+        "HELP",
+        "    Prints this help.",
+    ]
+
+    private static let commandHelp: [StaticString] = [
+        "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "(no subcommand)",
+        "    Return details about all Redis commands.",
+        "COUNT",
+        "    Return the total number of commands in this Redis server.",
+        "LIST",
+        "    Return a list of all commands in this Redis server.",
+        "INFO [<command-name> ...]",
+        "    Return details about multiple Redis commands.",
+        "    If no command names are given, documentation details for all",
+        "    commands are returned.",
+        "DOCS [<command-name> ...]",
+        "    Return documentation details about multiple Redis commands.",
+        "    If no command names are given, documentation details for all",
+        "    commands are returned.",
+        "GETKEYS <full-command>",
+        "    Return the keys from a full Redis command.",
+        "HELP",
+        "    Prints this help.",
+    ]
+
+    private static let configHelp: [StaticString] = [
+        "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "HELP",
+        "    Prints this help.",
+    ]
 }

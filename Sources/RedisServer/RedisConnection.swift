@@ -1,17 +1,19 @@
 import Cache
 import DequeModule
+import Logging
 import NIOCore
 
-/// One client's connection: bytes to commands, commands to the node or to local answers, replies back in the order of the
-/// requests.
+/// One client's connection: bytes to commands, commands to the node or to local answers, replies back in the order of
+/// the requests.
 final class RedisConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     /// A reply that is owed, in order.
     private enum Owed {
-        /// The node's.
-        case operation(Purpose)
+        /// The node's. `version` is the protocol that the client spoke when it asked; `isSilent`: nobody wants the
+        /// reply (CLIENT REPLY OFF).
+        case operation(Purpose, version: Int, isSilent: Bool)
         /// Waits for what was asked before it.
         case local([UInt8])
         case close
@@ -21,8 +23,8 @@ final class RedisConnection: ChannelInboundHandler {
         case command
         /// The reply is the index from which the keys of WATCH count as unchanged.
         case watch
-        /// Nobody wants the reply (CLIENT REPLY OFF).
-        case silent
+        /// EXEC of a transaction that holds local commands: they run, and answer, between the node's replies.
+        case mixedTransaction
     }
 
     let id: ConnectionID
@@ -32,8 +34,17 @@ final class RedisConnection: ChannelInboundHandler {
     private var input = ByteBuffer()
     private var output = ByteBuffer()
     private var isDirty = false
+    private var isInputEnded = false
     private var isPaused = false
     private var isClosing = false
+    private var isProcessing = false
+    /// What comes next depends on the reply to a WATCH, or to an EXEC with local commands, that is still on its way.
+    private var isBlocked = false
+    /// Replies that may be owed at once, and the bytes that one has on average of late: see `window`.
+    private var reach = 32
+    private var meanReply = 0
+    /// Of the replies that are not all sent.
+    private var largestReply = 0
     private var owed: Deque<Owed> = []
     private var scratch: [UInt8] = []
     private var local = ReplyBuffer()
@@ -46,11 +57,17 @@ final class RedisConnection: ChannelInboundHandler {
     var replyMode = ReplyMode.on
     var noEvict = false
     var transaction: Transaction?
-    var watched: [(key: [UInt8], index: UInt64)] = []
-    private var watching: Deque<[[UInt8]]> = []
+    /// Watched keys, each with the index from which it counts as unchanged.
+    var watched: [[UInt8]: UInt64] = [:]
+    private var watchedBytes = 0
+    private var watching: [[UInt8]] = []
+    private var mixed: [Queued] = []
     let openedAt = NIODeadline.now()
     var lastCommandAt = NIODeadline.now()
+    /// Full name of the command asked for last.
     var lastCommand: StaticString = "NULL"
+    /// While a transaction's local commands are run: how many commands it has.
+    var executing: Int?
     var remoteAddress = ""
     var localAddress = ""
 
@@ -59,14 +76,27 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     struct Transaction {
-        /// In canonical form, each with its length before it.
-        var commands: [[UInt8]] = []
+        var commands: [Queued] = []
         var bytes = 0
         var isBroken = false
     }
 
+    enum Queued {
+        /// For the node, in canonical form.
+        case operation([UInt8])
+        /// Of the connection, with its words.
+        case local(CommandSpec, [[UInt8]])
+    }
+
     /// Replies owed, beyond which the client's next requests wait in its socket.
     private static let maxOwed = 8192
+    /// Bytes of a transaction's watched keys, and of its commands: together one command's.
+    private static let maxWatchedBytes = 1 << 20
+    static let maxTransactionBytes = RESPParser.maxCommandBytes - (2 << 20)
+    /// Bytes of replies that a client may have outstanding, as far as the past tells.
+    private static let owedBytes = 32 << 20
+    /// Bytes that are gathered before they are handed to the channel.
+    private static let flushBytes = 256 << 10
 
     init(id: ConnectionID, server: RedisServer) {
         self.id = id
@@ -89,8 +119,7 @@ final class RedisConnection: ChannelInboundHandler {
         self.localAddress = Self.text(context.localAddress)
         if !self.server.opened(self) {
             self.write(Array("-ERR max number of clients reached\r\n".utf8))
-            self.flush()
-            self.close()
+            self.closeAfterReplies()
         }
     }
 
@@ -109,7 +138,19 @@ final class RedisConnection: ChannelInboundHandler {
         self.server.backend?.turn()
     }
 
+    /// The client sends no more, but may still read: it gets what it asked for.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed? = event as? ChannelEvent { self.endInput() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func endInput() {
+        self.isInputEnded = true
+        if !self.isClosing, !self.shouldPause { self.closeAfterReplies() }
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
+        self.isClosing = true
         self.context = nil
         self.server.closed(self)
     }
@@ -128,22 +169,26 @@ final class RedisConnection: ChannelInboundHandler {
     // MARK: Input
 
     private func process() {
+        guard !self.isProcessing else { return }
+        self.isProcessing = true
+        defer { self.isProcessing = false }
         // Taken out, so that the bytes are not copied when a command's handling looks at this object.
         var input = ByteBuffer()
         swap(&input, &self.input)
         var consumed = 0
         input.withUnsafeReadableBytes { bytes in
             while !self.isClosing, !self.shouldPause {
-                switch self.parser.parse(bytes, from: consumed) {
+                switch self.parser.parse(bytes, from: consumed, isTrusted: self.isAuthenticated) {
                 case .command(let end):
                     consumed = end
                     self.command(bytes)
+                    if self.output.readableBytes > Self.flushBytes { self.flush() }
                 case .nothing(let end):
                     consumed = end
                 case .incomplete:
                     return
                 case .failed(let text):
-                    self.answer("-ERR \(text)\r\n")
+                    self.answer { $0.error(Array("ERR ".utf8) + text) }
                     self.closeAfterReplies()
                     return
                 }
@@ -155,11 +200,23 @@ final class RedisConnection: ChannelInboundHandler {
             swap(&input, &self.input)
             if consumed > 1 << 16 { self.input.discardReadBytes() }
         }
-        if self.shouldPause { self.pause() }
+        if self.shouldPause {
+            self.pause()
+        } else {
+            if self.isPaused, let context = self.context {
+                self.isPaused = false
+                _ = context.channel.setOption(.autoRead, value: true)
+            }
+            if self.isInputEnded, !self.isClosing { self.closeAfterReplies() }
+        }
     }
 
+    /// How many replies the client may have outstanding: it grows with every reply, and is small where replies are
+    /// large.
+    private var window: Int { min(self.reach, max(16, Self.owedBytes / max(1, self.meanReply))) }
+
     private var shouldPause: Bool {
-        self.owed.count >= Self.maxOwed || !(self.context?.channel.isWritable ?? true)
+        self.isBlocked || self.owed.count >= self.window || !(self.context?.channel.isWritable ?? true)
     }
 
     private func pause() {
@@ -169,7 +226,10 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private func resume() {
-        guard self.isPaused, let context = self.context, !self.shouldPause else { return }
+        // A pause ends when half of what was owed is answered, not with every reply.
+        guard self.isPaused, !self.isProcessing, let context = self.context, !self.shouldPause,
+            self.owed.count <= self.window / 2
+        else { return }
         self.isPaused = false
         _ = context.channel.setOption(.autoRead, value: true)
         self.process()
@@ -198,70 +258,100 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func submit(_ kind: OperationKind, _ command: [UInt8], _ purpose: Purpose) {
-        guard let backend = self.server.backend else { return self.answer("-ERR the node is stopping\r\n") }
-        let isSilent = self.replyMode == .off || self.replyMode == .skip
-        self.owed.append(.operation(isSilent ? .silent : purpose))
+        guard let backend = self.server.backend else { return self.answer { $0.error("ERR the node is stopping") } }
+        self.isBlocked = purpose != .command
+        self.owe(purpose)
         let submission = command.withUnsafeBytes { backend.submit(kind, command: $0, from: self.id) }
         switch submission {
         case .accepted:
             return
         case .busy:
-            self.refuse("-BUSY too many requests are under way: try again\r\n", purpose)
+            self.refuse("BUSY too many requests are under way: try again", command)
         case .outOfMemory:
-            self.refuse("-OOM command not allowed when used memory > 'maxmemory'.\r\n", purpose)
+            self.refuse("OOM command not allowed when used memory > 'maxmemory'.", command)
         }
     }
 
-    private func refuse(_ text: StaticString, _ purpose: Purpose) {
+    private func owe(_ purpose: Purpose) {
+        self.owed.append(
+            .operation(purpose, version: self.version, isSilent: self.replyMode == .off || self.replyMode == .skip))
+    }
+
+    private func refuse(_ text: StaticString, _ command: [UInt8]) {
         self.owed.removeLast()
-        if purpose == .watch { _ = self.watching.popLast() }
-        self.answer("\(text)")
+        self.isBlocked = false
+        let isExec = command.withUnsafeBytes { CommandReader($0)?.id } == CommandTable.exec
+        if isExec { self.abort("\(text)") } else { self.answer { $0.error(text) } }
     }
 
     func watch(_ keys: [[UInt8]], _ spec: CommandSpec, _ arguments: RedisArguments) {
-        self.watching.append(keys)
+        if self.watched.isEmpty { self.watchedBytes = 0 }
+        guard keys.reduce(self.watchedBytes, { $0 + $1.count + 16 }) <= Self.maxWatchedBytes else {
+            return self.answer { $0.error("ERR too many keys are watched") }
+        }
+        self.watching = keys
         self.submit(spec, arguments, purpose: .watch)
     }
 
     /// EXEC as one write; see `Transactions.swift` of the cache.
     func execute(_ transaction: Transaction) {
+        var operations: [[UInt8]] = []
+        for case .operation(let operation) in transaction.commands { operations.append(operation) }
+        if operations.isEmpty, self.watched.isEmpty {
+            self.answer { $0.array(transaction.commands.count) }
+            for case .local(let spec, let words) in transaction.commands {
+                self.runQueued(spec, words, of: transaction.commands.count)
+            }
+            return
+        }
         var command: [UInt8] = []
         command.reserveCapacity(transaction.bytes + 64)
-        CommandCoding.begin(CommandTable.exec, argumentCount: 1 + self.watched.count + transaction.commands.count, into: &command)
+        CommandCoding.begin(CommandTable.exec, argumentCount: 1 + self.watched.count + operations.count, into: &command)
         withUnsafeBytes(of: UInt32(self.watched.count).littleEndian) { CommandCoding.append($0, into: &command) }
         for watch in self.watched {
             var bytes: [UInt8] = []
-            withUnsafeBytes(of: watch.index.littleEndian) { bytes.append(contentsOf: $0) }
+            withUnsafeBytes(of: watch.value.littleEndian) { bytes.append(contentsOf: $0) }
             bytes.append(contentsOf: watch.key)
             bytes.withUnsafeBytes { CommandCoding.append($0, into: &command) }
         }
-        for queued in transaction.commands { queued.withUnsafeBytes { CommandCoding.append($0, into: &command) } }
+        for operation in operations { operation.withUnsafeBytes { CommandCoding.append($0, into: &command) } }
         self.watched.removeAll()
-        self.submit(.write, command, .command)
+        if operations.count < transaction.commands.count {
+            self.mixed = transaction.commands
+            self.submit(.write, command, .mixedTransaction)
+        } else {
+            self.submit(.write, command, .command)
+        }
     }
 
     func wait(replicas: Int, timeoutMilliseconds: UInt64) {
-        self.owed.append(.operation(.command))
-        self.server.backend?.wait(replicas: replicas, timeoutMilliseconds: timeoutMilliseconds, from: self.id)
+        guard let backend = self.server.backend else { return self.answer { $0.error("ERR the node is stopping") } }
+        self.owe(.command)
+        backend.wait(replicas: replicas, timeoutMilliseconds: timeoutMilliseconds, from: self.id)
     }
 
     func administer(_ arguments: [[UInt8]]) {
-        self.owed.append(.operation(.command))
-        self.server.backend?.administer(arguments, from: self.id)
+        guard let backend = self.server.backend else { return self.answer { $0.error("ERR the node is stopping") } }
+        self.owe(.command)
+        backend.administer(arguments, from: self.id)
     }
 
     // MARK: Replies
 
     /// The reply of the oldest operation under way.
     func deliver(_ reply: UnsafeRawBufferPointer) {
-        guard case .operation(let purpose)? = self.owed.popFirst() else { return }
+        guard case .operation(let purpose, let version, let isSilent)? = self.owed.popFirst() else { return }
+        if purpose != .command { self.isBlocked = false }
+        self.largestReply = max(self.largestReply, reply.count)
+        self.meanReply = (self.meanReply * 7 + reply.count) / 8
+        if self.reach < Self.maxOwed { self.reach += 1 }
         switch purpose {
         case .command:
-            ReplyConversion.append(reply, version: self.version, to: &self.output)
-        case .silent:
-            break
+            if !isSilent { ReplyConversion.append(reply, version: version, to: &self.output) }
         case .watch:
-            self.watched(reply)
+            self.watched(reply, version: version, isSilent: isSilent)
+        case .mixedTransaction:
+            self.executed(reply, version: version, isSilent: isSilent)
         }
         self.markDirty()
         while let next = self.owed.first {
@@ -276,20 +366,62 @@ final class RedisConnection: ChannelInboundHandler {
         if self.isPaused { self.resume() }
     }
 
-    private func watched(_ reply: UnsafeRawBufferPointer) {
-        let keys = self.watching.popFirst() ?? []
+    private func watched(_ reply: UnsafeRawBufferPointer, version: Int, isSilent: Bool) {
+        let keys = self.watching
+        self.watching = []
         var index: UInt64 = 0
         guard reply.first == 0x3a else {
-            self.output.writeBytes(reply)
+            if !isSilent { ReplyConversion.append(reply, version: version, to: &self.output) }
             return
         }
         for byte in reply.dropFirst() where byte >= 0x30 && byte <= 0x39 { index = index * 10 + UInt64(byte - 0x30) }
-        for key in keys where !self.watched.contains(where: { $0.key == key }) { self.watched.append((key, index)) }
-        self.output.writeStaticString("+OK\r\n")
+        for key in keys where self.watched[key] == nil {
+            self.watched[key] = index
+            self.watchedBytes += key.count + 16
+        }
+        if !isSilent { self.output.writeStaticString("+OK\r\n") }
     }
 
-    /// Whether a transaction's WATCH is still on its way.
-    var isWatching: Bool { !self.watching.isEmpty }
+    /// A transaction with local commands took effect, or not: nothing else is owed, since input was blocked.
+    private func executed(_ reply: UnsafeRawBufferPointer, version: Int, isSilent: Bool) {
+        let queued = self.mixed
+        self.mixed = []
+        let operations = queued.count { if case .operation = $0 { true } else { false } }
+        // Null where a watched key had changed; or an error.
+        var head = ReplyBuffer()
+        head.array(operations)
+        guard reply.count >= head.bytes.count, reply.prefix(head.bytes.count).elementsEqual(head.bytes) else {
+            if !isSilent { ReplyConversion.append(reply, version: version, to: &self.output) }
+            return
+        }
+        if !isSilent { self.output.writeString("*\(queued.count)\r\n") }
+        var offset = head.bytes.count
+        for command in queued {
+            switch command {
+            case .operation:
+                let end = ReplyConversion.end(of: reply, from: offset)
+                if !isSilent {
+                    ReplyConversion.append(
+                        UnsafeRawBufferPointer(rebasing: reply[offset..<end]), version: self.version, to: &self.output)
+                }
+                offset = end
+            case .local(let spec, let words):
+                self.runQueued(spec, words, of: queued.count)
+            }
+        }
+    }
+
+    private func runQueued(_ spec: CommandSpec, _ words: [[UInt8]], of count: Int) {
+        var ranges: [Range<Int>] = []
+        var bytes: [UInt8] = []
+        for word in words {
+            ranges.append(bytes.count..<bytes.count + word.count)
+            bytes += word
+        }
+        self.executing = count
+        bytes.withUnsafeBytes { self.local(spec, RedisArguments(bytes: $0, ranges: ranges)) }
+        self.executing = nil
+    }
 
     /// A local answer in RESP3, made by `body`.
     func answer(_ body: (inout ReplyBuffer) -> Void) {
@@ -304,11 +436,6 @@ final class RedisConnection: ChannelInboundHandler {
             self.local.bytes.withUnsafeBytes { ReplyConversion.append($0, version: self.version, to: &buffer) }
             self.owed.append(.local(Array(buffer.readableBytesView)))
         }
-    }
-
-    func answer(_ line: String) {
-        if self.replyMode == .off || self.replyMode == .skip { return }
-        self.write(Array(line.utf8))
     }
 
     private func write(_ bytes: [UInt8]) {
@@ -328,7 +455,10 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func finish() {
         self.flush()
-        self.close()
+        guard let context = self.context else { return }
+        // Behind all that is still to be sent, which a plain `close` would throw away.
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.writeAndFlush(self.wrapOutboundOut(ByteBuffer())).whenComplete { _ in bound.value.close(promise: nil) }
     }
 
     private func markDirty() {
@@ -343,6 +473,20 @@ final class RedisConnection: ChannelInboundHandler {
         context.writeAndFlush(self.wrapOutboundOut(self.output), promise: nil)
         // A new buffer where the old one is still being sent; the same where the kernel has taken it.
         if self.output.capacity > 1 << 16 { self.output = ByteBuffer() } else { self.output.clear() }
+        let unsent = self.unsentBytes
+        if unsent == 0 { self.largestReply = 0 }
+        // One reply may be as large as it is.
+        guard unsent > self.server.options.outputLimit, unsent > 2 * self.largestReply, !self.isClosing else { return }
+        self.server.logger.warning(
+            "a client does not read its replies: its connection is closed",
+            metadata: ["client": "\(self.remoteAddress)", "unsent": "\(unsent)"])
+        self.close()
+    }
+
+    /// Bytes of replies that the kernel has not taken yet.
+    var unsentBytes: Int {
+        guard let context = self.context, !context.channel.isWritable else { return 0 }
+        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
     /// Everything of the session goes (RESET).
@@ -352,7 +496,6 @@ final class RedisConnection: ChannelInboundHandler {
         self.version = 2
         self.name = []
         self.replyMode = .on
-        self.noEvict = false
         self.isAuthenticated = self.server.options.password == nil
     }
 }
@@ -377,15 +520,10 @@ struct RedisArguments {
         for at in 1..<max(1, self.count) { CommandCoding.append(self[at], into: &out) }
     }
 
-    func isWord(_ index: Int, _ word: StaticString) -> Bool {
-        let bytes = self[index]
-        guard bytes.count == word.utf8CodeUnitCount else { return false }
-        return word.withUTF8Buffer { letters in
-            for at in 0..<bytes.count {
-                let byte = bytes[at]
-                if (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte) != letters[at] { return false }
-            }
-            return true
-        }
+    func isWord(_ index: Int, _ word: StaticString) -> Bool { spells(self[index], word) }
+
+    /// The bytes up to the first zero byte, where Redis takes a word to end.
+    func word(_ index: Int) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: self[index].prefix { $0 != 0 })
     }
 }

@@ -10,13 +10,18 @@ package struct RedisServerOptions: Sendable {
     package var password: String?
     package var maxClients: Int
     package var maxMemory: Int
+    /// Bytes of replies that wait for a client to read them, beyond which it is cut off.
+    package var outputLimit: Int
 
-    package init(host: String, port: Int, password: String?, maxClients: Int, maxMemory: Int) {
+    package init(
+        host: String, port: Int, password: String?, maxClients: Int, maxMemory: Int, outputLimit: Int = 256 << 20
+    ) {
         self.host = host
         self.port = port
         self.password = password
         self.maxClients = maxClients
         self.maxMemory = maxMemory
+        self.outputLimit = outputLimit
     }
 }
 
@@ -52,8 +57,12 @@ package final class RedisServer {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.socketOption(.so_keepalive), value: 1)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 1 << 18))
+            .childChannelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 1 << 18)
+            )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try bound.value.accept(channel) }
             }

@@ -14,7 +14,8 @@ public enum EntryKind: UInt8, Sendable, CaseIterable {
     case session = 6
 }
 
-/// One record of a group's log. Immutable once made: its hash covers all of it and, through `previousHash`, all before it.
+/// One record of a group's log. Immutable once made: its hash covers all of it and, through `previousHash`, all before
+/// it.
 ///
 /// The payload's bytes are those that the journal writes and the peers get; nobody encodes them again.
 public struct Entry: Sendable {
@@ -92,7 +93,7 @@ public struct HardState: Hashable, Sendable, BitwiseCopyable {
 /// While a change is under way (`outgoing` not empty) every decision needs a majority of `voters` and a majority of
 /// `outgoing` (Ongaro, *Consensus: Bridging Theory and Practice*, 2014, section 4.3: joint consensus).
 public struct Membership: Hashable, Sendable {
-    /// Sorted.
+    /// Sorted, each once.
     public var voters: [MemberID]
     /// The voters before a change that is under way. Sorted; empty at rest.
     public var outgoing: [MemberID]
@@ -100,9 +101,17 @@ public struct Membership: Hashable, Sendable {
     public var learners: [MemberID]
 
     public init(voters: [MemberID], outgoing: [MemberID] = [], learners: [MemberID] = []) {
-        self.voters = voters.sorted()
-        self.outgoing = outgoing.sorted()
-        self.learners = learners.sorted()
+        self.voters = Self.canonical(voters)
+        self.outgoing = Self.canonical(outgoing)
+        self.learners = Self.canonical(learners)
+    }
+
+    // A member that stood there twice would count twice.
+    private static func canonical(_ members: [MemberID]) -> [MemberID] {
+        var sorted: [MemberID] = []
+        sorted.reserveCapacity(members.count)
+        for member in members.sorted() where member != sorted.last { sorted.append(member) }
+        return sorted
     }
 }
 

@@ -12,7 +12,7 @@ public struct Log: Sendable {
     /// Bytes of all payloads held.
     public private(set) var byteCount: Int
 
-    init(base: SnapshotMark?, entries: [Entry]) {
+    package init(base: SnapshotMark?, entries: [Entry]) {
         self.baseIndex = base?.index ?? 0
         self.baseTerm = base?.term ?? 0
         self.baseHash = base?.hash ?? .zero
@@ -34,7 +34,9 @@ public struct Log: Sendable {
 
     /// - Precondition: `index` is in `firstIndex...lastIndex`. O(1).
     public func entry(at index: LogIndex) -> Entry {
-        invariant(index > self.baseIndex && index <= self.lastIndex, "no entry \(index) in \(self.firstIndex)...\(self.lastIndex)")
+        invariant(
+            index > self.baseIndex && index <= self.lastIndex,
+            "no entry \(index) in \(self.firstIndex)...\(self.lastIndex)")
         return self.entries[Int(index - self.baseIndex - 1)]
     }
 
@@ -52,24 +54,26 @@ public struct Log: Sendable {
     }
 
     /// The greatest index at or below `index` whose term is at most `term`; the base where none is.
-    func lastIndex(atOrBelow index: LogIndex, withTermAtMost term: Term) -> LogIndex {
+    package func lastIndex(atOrBelow index: LogIndex, withTermAtMost term: Term) -> LogIndex {
         var candidate = min(index, self.lastIndex)
-        while candidate > self.baseIndex, self.entries[Int(candidate - self.baseIndex - 1)].term > term { candidate -= 1 }
+        while candidate > self.baseIndex, self.entries[Int(candidate - self.baseIndex - 1)].term > term {
+            candidate -= 1
+        }
         return candidate
     }
 
-    mutating func append(_ entry: Entry) {
+    package mutating func append(_ entry: Entry) {
         self.byteCount += entry.payload.count
         self.entries.append(entry)
     }
 
-    mutating func truncate(after index: LogIndex) {
+    package mutating func truncate(after index: LogIndex) {
         invariant(index >= self.baseIndex, "truncation to \(index), below the base \(self.baseIndex)")
         while self.lastIndex > index { self.byteCount -= self.entries.removeLast().payload.count }
     }
 
     /// Entries up to `index` go. O(entries that go).
-    mutating func compact(through index: LogIndex) {
+    package mutating func compact(through index: LogIndex) {
         guard index > self.baseIndex else { return }
         let last = self.entry(at: index)
         for _ in self.baseIndex..<index { self.byteCount -= self.entries.removeFirst().payload.count }
@@ -80,7 +84,7 @@ public struct Log: Sendable {
     }
 
     /// Begins anew after a snapshot.
-    mutating func reset(to mark: SnapshotMark) {
+    package mutating func reset(to mark: SnapshotMark) {
         self.entries.removeAll()
         self.byteCount = 0
         self.baseIndex = mark.index

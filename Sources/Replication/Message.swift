@@ -15,6 +15,10 @@ public struct Message: Sendable, Equatable {
         self.body = body
     }
 
+    /// No term and no index reaches this: 2^62. A message that claims one is ignored, so that no peer's bytes can bring
+    /// our own counting to its end.
+    public static var numberLimit: UInt64 { 1 << 62 }
+
     public enum Body: Sendable, Equatable {
         /// Would you vote for me? Changes no term (dissertation, section 9.6).
         case preVote(Candidacy)

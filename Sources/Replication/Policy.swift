@@ -11,11 +11,12 @@ public enum Strategy: UInt8, Sendable, CaseIterable {
 }
 
 /// Majorities, also while a change of members is under way.
-enum Quorum {
+package enum Quorum {
     /// Whether those for whom `has` is true decide: a majority of the voters, and of the outgoing ones where there are
     /// any (dissertation, section 4.3).
-    static func decides(_ membership: Membership, _ has: (MemberID) -> Bool) -> Bool {
-        Self.isMajority(membership.voters, has) && (membership.outgoing.isEmpty || Self.isMajority(membership.outgoing, has))
+    package static func decides(_ membership: Membership, _ has: (MemberID) -> Bool) -> Bool {
+        Self.isMajority(membership.voters, has)
+            && (membership.outgoing.isEmpty || Self.isMajority(membership.outgoing, has))
     }
 
     private static func isMajority(_ members: [MemberID], _ has: (MemberID) -> Bool) -> Bool {
@@ -26,7 +27,7 @@ enum Quorum {
 
     /// The highest index that a majority has, by what `match` says of each. O(members²), members being few; no
     /// allocation.
-    static func committed(_ membership: Membership, _ match: (MemberID) -> LogIndex) -> LogIndex {
+    package static func committed(_ membership: Membership, _ match: (MemberID) -> LogIndex) -> LogIndex {
         let incoming = Self.majorityIndex(membership.voters, match)
         return membership.outgoing.isEmpty ? incoming : min(incoming, Self.majorityIndex(membership.outgoing, match))
     }

@@ -22,6 +22,7 @@ struct Progress {
     /// Highest round it confirmed, and that it was sent.
     var round: UInt64 = 0
     var roundSent: UInt64 = 0
+    /// Highest commit index that it was sent and could take.
     var commitSent: LogIndex = 0
     /// Last indexes and bytes of the appends under way, oldest first.
     var inflight: Deque<(last: LogIndex, bytes: Int)> = []

@@ -2,8 +2,8 @@
 extension Replica {
     // MARK: Leader
 
-    /// What the peer lacks: entries as far as its window is open, else the commit index or the round if it has not heard
-    /// of them.
+    /// What the peer lacks: entries as far as its window is open, else the commit index or the round if it has not
+    /// heard of them.
     mutating func sendAppends(to at: Int, now: Instant, into effects: inout Effects) {
         guard self.peers[at].isConnected else { return }
         if self.peers[at].next <= self.log.baseIndex, !self.peers[at].awaitsSnapshot {
@@ -22,10 +22,11 @@ extension Replica {
                 if self.peers[at].roundSent < self.round { self.sendEmpty(to: at, into: &effects) }
                 return
             }
-            // A probe asks for an answer by carrying a new round.
+            // A probe asks for an answer by carrying a new round. New each time: had the answer to the last one been
+            // lost, the same round again would look like a repetition, which nobody answers.
             self.peers[at].isProbing = true
             self.peers[at].lastProgress = now
-            if self.peers[at].roundSent >= self.round { self.round += 1 }
+            self.round += 1
             self.sendEmpty(to: at, into: &effects)
         case .replicate:
             while self.peers[at].next <= self.log.lastIndex,
@@ -34,7 +35,8 @@ extension Replica {
             {
                 self.sendEntries(to: at, now: now, into: &effects)
             }
-            if self.peers[at].roundSent < self.round || self.peers[at].commitSent < self.commitIndex {
+            let commit = min(self.commitIndex, self.peers[at].next - 1)
+            if self.peers[at].roundSent < self.round || self.peers[at].commitSent < commit {
                 self.sendEmpty(to: at, into: &effects)
             }
         }
@@ -54,18 +56,21 @@ extension Replica {
         self.peers[at].next = index
         self.peers[at].sent(through: index - 1, bytes: bytes, now: now)
         self.send(
-            to: at, previous: first - 1, previousTerm: self.log.term(at: first - 1) ?? 0, entries: entries, into: &effects)
+            to: at, previous: first - 1, previousTerm: self.log.term(at: first - 1) ?? 0, entries: entries,
+            into: &effects)
     }
 
     private mutating func sendEmpty(to at: Int, into effects: inout Effects) {
         let previous = self.peers[at].next - 1
-        self.send(to: at, previous: previous, previousTerm: self.log.term(at: previous) ?? 0, entries: [], into: &effects)
+        self.send(
+            to: at, previous: previous, previousTerm: self.log.term(at: previous) ?? 0, entries: [], into: &effects)
     }
 
     private mutating func send(
         to at: Int, previous: LogIndex, previousTerm: Term, entries: [Entry], into effects: inout Effects
     ) {
-        self.peers[at].commitSent = self.commitIndex
+        // The peer takes a commit index only as far as the append reaches.
+        self.peers[at].commitSent = min(self.commitIndex, previous + UInt64(entries.count))
         self.peers[at].roundSent = self.round
         let append = Message.Append(
             previousIndex: previous, previousTerm: previousTerm, entries: entries, commit: self.commitIndex,
@@ -77,8 +82,10 @@ extension Replica {
         _ message: Message, _ reply: Message.AppendReply, now: Instant, into effects: inout Effects
     ) {
         if message.term > self.term {
-            if !self.isAbstaining { self.becomeFollower(of: nil, term: message.term, now: now, into: &effects) }
-            return
+            // One that abstains cannot adopt the term, but has learnt that it leads no more.
+            guard !self.isAbstaining || self.role == .leader else { return }
+            let term = self.isAbstaining ? self.term : message.term
+            return self.becomeFollower(of: nil, term: term, now: now, into: &effects)
         }
         guard self.role == .leader, message.term == self.term,
             let at = self.peers.firstIndex(where: { $0.member == message.from })
@@ -106,15 +113,20 @@ extension Replica {
             self.peers[at].state = .replicate
             self.peers[at].isProbing = false
         }
-        guard index > self.peers[at].match else { return }
-        self.peers[at].match = index
-        self.advanceCommit()
+        if index > self.peers[at].match {
+            self.peers[at].match = index
+            self.advanceCommit()
+        }
         self.considerTransfer(into: &effects)
     }
 
     private mutating func rejected(_ previousIndex: LogIndex, hint: LogIndex, hintTerm: Term, at: Int) {
-        // Of an append that was overtaken: the peer has shown since that it matches further.
-        guard previousIndex > self.peers[at].match, previousIndex < self.peers[at].next else { return }
+        guard previousIndex > self.peers[at].match, previousIndex < self.peers[at].next else {
+            // Of an append that was overtaken: the peer has shown since that it matches further. The commit index that
+            // the append carried was not taken.
+            self.peers[at].commitSent = 0
+            return
+        }
         // The logs can meet at the last of our entries at or below the hint whose term is not above the hint's.
         let meeting = self.log.lastIndex(atOrBelow: min(hint, previousIndex - 1), withTermAtMost: hintTerm)
         self.peers[at].probe(from: meeting + 1)
@@ -151,8 +163,13 @@ extension Replica {
                 previousIndex: append.previousIndex, hint: self.log.lastIndex, hintTerm: self.log.lastTerm)
             return self.answer(message.from, outcome, round: 0, into: &effects)
         }
-        guard self.follow(message.from, term: message.term, now: now, into: &effects), self.isWellFormed(append, message)
-        else { return }
+        guard self.isWellFormed(append, message) else { return }
+        if self.isAbstaining {
+            // An acknowledgement confirms a term too, as a vote does. Answered when the abstention ends.
+            if message.term >= self.unanswered?.term ?? 0 { self.unanswered = message }
+            return
+        }
+        guard self.follow(message.from, term: message.term, now: now, into: &effects) else { return }
 
         let isNewRound = append.round > self.roundEchoed
         self.roundEchoed = max(self.roundEchoed, append.round)
@@ -188,6 +205,7 @@ extension Replica {
             self.append(entry, into: &effects)
             hasAppended = true
         }
+        if hasAppended { self.awaitLeader(now: now) }
         let matched = max(append.previousIndex + UInt64(append.entries.count), self.log.baseIndex)
         let upTo = min(matched, self.log.lastIndex)
         if append.commit > self.commitIndex { self.commitIndex = max(self.commitIndex, min(append.commit, upTo)) }
@@ -215,13 +233,21 @@ extension Replica {
         }
         // Any message of this leader in this term ends the suspicion of it.
         if self.suspected.contains(leader.node) { self.suspected.removeAll { $0 == leader.node } }
-        self.electionDeadline = nil
+        self.awaitLeader(now: now)
         return true
+    }
+
+    /// A leader is waited for without end, as failure detection watches it; not so one that the membership has without
+    /// a vote: it goes as soon as that is committed, alive, so that nobody would ever come to suspect it.
+    mutating func awaitLeader(now: Instant) {
+        guard let leader = self.leader else { return }
+        if self.votes(leader) { self.electionDeadline = nil } else { self.armElection(now: now) }
     }
 
     private func isWellFormed(_ append: Message.Append, _ message: Message) -> Bool {
         var index = append.previousIndex
         var term = append.previousTerm
+        guard index < Message.numberLimit, term <= message.term else { return false }
         for entry in append.entries {
             guard entry.group == self.configuration.group, entry.index == index + 1, entry.term >= term,
                 entry.term <= message.term
@@ -244,9 +270,11 @@ extension Replica {
     /// A snapshot at `mark` is durable here: entries up to `index`, which is not above the mark's, may go.
     public mutating func compact(through index: LogIndex, mark: SnapshotMark) {
         defer { self.checkInvariants() }
-        invariant(index <= mark.index && mark.index <= self.commitIndex, "compacts \(index) by a snapshot at \(mark.index)")
+        invariant(
+            index <= mark.index && mark.index <= self.commitIndex, "compacts \(index) by a snapshot at \(mark.index)")
         if mark.index > self.newestSnapshot?.index ?? 0 { self.newestSnapshot = mark }
         self.log.compact(through: index)
+        self.persistedIndex = max(self.persistedIndex, self.log.baseIndex)
         // The membership in force at the base stays.
         while self.memberships.count > 1, self.memberships[1].index <= index { self.memberships.removeFirst() }
     }
@@ -256,15 +284,21 @@ extension Replica {
         from leader: MemberID, term: Term, now: Instant, into effects: inout Effects
     ) -> Bool {
         defer { self.checkInvariants() }
-        guard term >= self.term else { return false }
+        guard term >= self.term, term < Message.numberLimit, !self.isAbstaining else { return false }
         return self.follow(leader, term: term, now: now, into: &effects)
     }
 
-    /// A snapshot from the leader is durable and its state loaded: the log begins anew after it. Where the log holds the
-    /// very entry of the mark, what follows stays.
+    /// A snapshot from the leader is in its file and its state loaded: the log begins anew after it. Where the log
+    /// holds the very entry of the mark, what follows stays. The caller writes the mark with the effects' writes, and
+    /// nothing counts as durable here before their ticket:
+    ///
+    /// 1. B installs a snapshot at 100; the record of it is on its way to the disk.
+    /// 2. The leader's next append is acknowledged at once up to 100.
+    /// 3. B is killed and restarts with its old log, which ends at 40.
+    /// 4. The leader, sure that B has 100, ignores each "my log ends at 40": B is never caught up.
     public mutating func install(_ mark: SnapshotMark, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
-        guard mark.index > self.commitIndex else { return }
+        guard mark.index > self.commitIndex, mark.index < Message.numberLimit else { return }
         self.newestSnapshot = mark
         self.commitIndex = mark.index
         if self.log.hash(at: mark.index) == mark.hash {
@@ -272,10 +306,9 @@ extension Replica {
         } else {
             self.log.reset(to: mark)
             self.truncations += 1
-            self.persistedIndex = mark.index
+            self.persistedIndex = 0
             effects.writes.append(.truncate(self.configuration.group, after: mark.index))
         }
-        self.persistedIndex = max(self.persistedIndex, mark.index)
         self.memberships.removeAll { $0.index <= mark.index || $0.index > self.log.lastIndex }
         self.memberships.insert((mark.index, mark.membership), at: 0)
         self.membershipChanged()
@@ -293,6 +326,7 @@ extension Replica {
         self.peers[at].match = max(self.peers[at].match, index)
         self.peers[at].probe(from: self.peers[at].match + 1)
         self.advanceCommit()
+        self.considerTransfer(into: &effects)
     }
 
     /// The transfer came to nothing: find out anew what the peer has.

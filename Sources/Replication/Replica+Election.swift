@@ -2,17 +2,27 @@
 ///
 /// A follower with a leader that it trusts denies everyone. Suspicion of the leader, which comes from outside, relaxes
 /// pre-vote and vote alike and ends with any message of that leader in its term. Whoever has not come to suspect it yet
-/// holds a request for a moment instead of denying it. Of two candidates the one with the better (last term, last index,
-/// node) goes on and the other grants and stands back: so two survivors elect one at the first attempt.
+/// holds a request for a moment instead of denying it. Of two candidates the one with the better (last term, last
+/// index, node) goes on and the other grants and stands back: so two survivors elect one at the first attempt.
+///
+/// Whoever is asked answers, a voter by its own log or not; whose answers count is for the candidate's log to say
+/// (dissertation, section 4.2.1):
+///
+/// 1. A, B, C are to become C, D, E. The joint membership is on A and C; A dies for good.
+/// 2. C alone can win, as its log is the best: with B of the old voters, and D or E of the new.
+/// 3. D's log does not say yet that D votes. If D kept silent, nobody would ever lead again.
 extension Replica {
+    /// The node is held for lost. Where it is suspected already, nothing happens: so a caller may repeat a suspicion
+    /// that still stands, as a late message of the leader may have ended it here.
     public mutating func suspect(_ node: NodeID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
-        if !self.suspected.contains(node) { self.suspected.append(node) }
+        guard !self.suspected.contains(node) else { return }
+        self.suspected.append(node)
         if self.role == .leader { return self.considerQuorum(now: now) }
         guard self.leader?.node == node else { return }
-        self.releaseHeld(now: now, into: &effects)
-        // A held request may have been granted just now, and then the other one stands.
-        if self.role == .follower, self.electionDeadline == nil || self.leader != nil {
+        // A held request may be granted just now, and then the other one stands.
+        let hasGranted = self.releaseHeld(now: now, into: &effects)
+        if !hasGranted, self.role == .follower || (self.role == .learner && self.mayStand) {
             self.beginCandidacy(now: now, into: &effects)
         }
     }
@@ -21,19 +31,38 @@ extension Replica {
         defer { self.checkInvariants() }
         self.suspected.removeAll { $0 == node }
         if self.role == .leader { return self.considerQuorum(now: now) }
-        if self.leader?.node == node, self.role == .follower { self.electionDeadline = nil }
+        if self.leader?.node == node, self.role == self.restingRole { self.awaitLeader(now: now) }
     }
 
-    /// The disk can make nothing durable: no vote, no term adopted, no candidacy.
+    /// The disk can make nothing durable, or may be an old copy: no vote, no term adopted, no candidacy, nothing
+    /// acknowledged.
     public mutating func abstain(_ isAbstaining: Bool) { self.isAbstaining = isAbstaining }
 
     var isVoter: Bool {
-        self.membership.voters.contains(self.configuration.me) || self.membership.outgoing.contains(self.configuration.me)
+        self.membership.voters.contains(self.configuration.me)
+            || self.membership.outgoing.contains(self.configuration.me)
     }
+
+    /// Whether this replica may ask for votes. Also one that the newest membership leaves out, while that is not known
+    /// to be committed; its own vote does not count then (dissertation, section 4.2.2):
+    ///
+    /// 1. A and B are to become B alone. The joint membership is committed; the final one is on A only.
+    /// 2. A restarts. B, by its log, needs A's vote as well, and A denies it: A's log is the better one.
+    /// 3. If A, no voter by its own log, did not stand, nobody would ever lead again.
+    var mayStand: Bool {
+        if self.isVoter { return true }
+        let last = self.memberships.count - 1
+        guard last > 0, self.memberships[last].index > self.commitIndex else { return false }
+        let before = self.memberships[last - 1].membership
+        return before.voters.contains(self.configuration.me) || before.outgoing.contains(self.configuration.me)
+    }
+
+    /// What this replica is while it neither leads nor stands.
+    var restingRole: Role { self.isVoter ? .follower : .learner }
 
     var hasTrustedLeader: Bool {
         guard let leader = self.leader else { return false }
-        return !self.suspected.contains(leader.node)
+        return !self.suspected.contains(leader.node) && self.votes(leader)
     }
 
     mutating func armElection(now: Instant) {
@@ -45,21 +74,22 @@ extension Replica {
         invariant(term >= self.term, "follows term \(term) from \(self.term)")
         let wasLeader = self.role == .leader
         if term > self.term { self.write(hardState: HardState(term: term, votedFor: nil), into: &effects) }
-        self.role = self.isVoter ? .follower : .learner
+        self.role = self.restingRole
         self.leader = leader
         self.granted.removeAll(keepingCapacity: true)
         self.isTransferCandidate = false
         self.roundEchoed = 0
-        if leader == nil { self.armElection(now: now) } else { self.electionDeadline = nil }
+        if leader == nil { self.armElection(now: now) } else { self.awaitLeader(now: now) }
         if wasLeader { self.ceaseLeading(into: &effects) }
     }
 
     // MARK: Standing
 
     mutating func beginCandidacy(now: Instant, into effects: inout Effects) {
-        guard self.isVoter, !self.isAbstaining else { return self.armElection(now: now) }
+        guard self.mayStand, !self.isAbstaining else { return self.armElection(now: now) }
         // Whether the old leader lives is for the others to say; its term's messages end this candidacy.
         self.role = .preCandidate
+        self.isTransferCandidate = false
         self.granted = [self.configuration.me]
         self.armElection(now: now)
         self.askAll(.preVote(self.candidacy), term: self.term + 1, into: &effects)
@@ -108,47 +138,65 @@ extension Replica {
 
     // MARK: Requests
 
+    /// - Returns: whether it was granted.
+    @discardableResult
     mutating func receivePreVote(
         _ message: Message, _ candidacy: Message.Candidacy, now: Instant, into effects: inout Effects
-    ) {
-        guard !self.isAbstaining, self.isVoter else { return }
-        if self.role == .leader { return self.showLeadership(to: message.from, now: now) }
-        if self.leader == message.from { self.loseLeader(now: now) }
-        guard message.term > self.term else {
-            return effects.sendNow.append(self.message(to: message.from, .preVoteReply(granted: false)))
+    ) -> Bool {
+        guard !self.isAbstaining else { return false }
+        if self.role == .leader {
+            self.showLeadership(to: message.from)
+            return false
         }
-        if self.hasTrustedLeader, !candidacy.transfer { return self.hold(message, now: now) }
+        guard message.term > self.term else {
+            effects.sendNow.append(self.message(to: message.from, .preVoteReply(granted: false)))
+            return false
+        }
+        if self.leader == message.from { self.loseLeader(now: now) }
+        if self.hasTrustedLeader, !candidacy.transfer {
+            self.hold(message, now: now)
+            return false
+        }
         let grants = self.isAtLeastAsGood(candidacy) && !self.standsBefore(candidacy, of: message.from)
         if grants { self.standBack(now: now) }
         effects.sendNow.append(
             self.message(to: message.from, .preVoteReply(granted: grants), term: grants ? message.term : self.term))
+        return grants
     }
 
+    /// - Returns: whether it was granted.
+    @discardableResult
     mutating func receiveVote(
         _ message: Message, _ candidacy: Message.Candidacy, now: Instant, into effects: inout Effects
-    ) {
-        guard !self.isAbstaining, self.isVoter else { return }
+    ) -> Bool {
+        guard !self.isAbstaining else { return false }
         if message.term < self.term {
-            return effects.sendNow.append(self.message(to: message.from, .voteReply(granted: false)))
+            effects.sendNow.append(self.message(to: message.from, .voteReply(granted: false)))
+            return false
         }
         if self.role == .leader, message.term > self.term, !candidacy.transfer, self.quorumLostAt == nil {
             // A majority follows us: whoever asks did not see that yet.
-            return self.showLeadership(to: message.from, now: now)
+            self.showLeadership(to: message.from)
+            return false
         }
-        if self.leader == message.from { self.loseLeader(now: now) }
+        // Only by a new term: a late request of the election that it won says nothing.
+        if message.term > self.term, self.leader == message.from { self.loseLeader(now: now) }
         if message.term > self.term, self.hasTrustedLeader, self.role != .leader, !candidacy.transfer {
-            return self.hold(message, now: now)
+            self.hold(message, now: now)
+            return false
         }
         if message.term > self.term { self.becomeFollower(of: nil, term: message.term, now: now, into: &effects) }
         let isFree = self.hardState.votedFor == nil || self.hardState.votedFor == message.from
         guard isFree, self.leader == nil, self.isAtLeastAsGood(candidacy) else {
-            return effects.sendNow.append(self.message(to: message.from, .voteReply(granted: false)))
+            effects.sendNow.append(self.message(to: message.from, .voteReply(granted: false)))
+            return false
         }
         if self.hardState.votedFor == nil {
             self.write(hardState: HardState(term: self.term, votedFor: message.from), into: &effects)
         }
         self.standBack(now: now)
         effects.sendAfterPersist.append(self.message(to: message.from, .voteReply(granted: true)))
+        return true
     }
 
     mutating func receivePreVoteReply(_ message: Message, _ granted: Bool, now: Instant, into effects: inout Effects) {
@@ -187,7 +235,7 @@ extension Replica {
     }
 
     private mutating func standBack(now: Instant) {
-        if self.role == .preCandidate || self.role == .candidate { self.role = .follower }
+        if self.role == .preCandidate || self.role == .candidate { self.role = self.restingRole }
         self.granted.removeAll(keepingCapacity: true)
         self.armElection(now: now)
     }
@@ -199,9 +247,14 @@ extension Replica {
     }
 
     /// The asker learns by an append who leads.
-    private mutating func showLeadership(to member: MemberID, now: Instant) {
+    private mutating func showLeadership(to member: MemberID) {
         for at in self.peers.indices where self.peers[at].member == member {
-            self.peers[at].probe(from: self.peers[at].next)
+            if self.peers[at].awaitsSnapshot {
+                // The snapshot goes on; a new round says who sends it.
+                self.round += 1
+            } else {
+                self.peers[at].probe(from: self.peers[at].next)
+            }
         }
     }
 
@@ -212,23 +265,43 @@ extension Replica {
         self.held.append(HeldRequest(message: message, until: now + self.configuration.heldVote))
     }
 
+    /// Somebody is in a later term than our leader's. The leader is asked whether it still is: one that leads shows
+    /// itself, one that is in a later term says so, and nobody's term is changed by the question.
+    ///
+    /// 1. D leads term 3; B follows it. D is deposed in term 4, which B does not hear of, and is no voter any more.
+    /// 2. C, of term 4, needs B's vote. B trusts D, which lives, and denies C.
+    /// 3. D neither leads nor stands: if B did not ask, it would deny C for ever.
+    private func askLeader(into effects: inout Effects) {
+        guard let leader = self.leader else { return }
+        effects.sendNow.append(self.message(to: leader, .preVote(self.candidacy), term: self.term + 1))
+    }
+
     /// Answers what was held, where the leader is suspected by now; denies it where its time is up.
-    mutating func releaseHeld(now: Instant, into effects: inout Effects) {
-        guard !self.held.isEmpty else { return }
+    /// - Returns: whether one was granted.
+    @discardableResult
+    mutating func releaseHeld(now: Instant, into effects: inout Effects) -> Bool {
+        guard !self.held.isEmpty else { return false }
+        var hasGranted = false
         let held = self.held
         self.held.removeAll(keepingCapacity: true)
         for request in held {
             if !self.hasTrustedLeader {
                 switch request.message.body {
-                case .preVote(let candidacy): self.receivePreVote(request.message, candidacy, now: now, into: &effects)
-                case .vote(let candidacy): self.receiveVote(request.message, candidacy, now: now, into: &effects)
+                case .preVote(let candidacy):
+                    if self.receivePreVote(request.message, candidacy, now: now, into: &effects) { hasGranted = true }
+                case .vote(let candidacy):
+                    if self.receiveVote(request.message, candidacy, now: now, into: &effects) { hasGranted = true }
                 default: break
                 }
             } else if now < request.until {
                 self.held.append(request)
             } else if case .preVote = request.message.body {
                 effects.sendNow.append(self.message(to: request.message.from, .preVoteReply(granted: false)))
+                if request.message.term - 1 > self.term { self.askLeader(into: &effects) }
+            } else {
+                self.askLeader(into: &effects)
             }
         }
+        return hasGranted
     }
 }

@@ -10,7 +10,11 @@ extension Replica {
         self.granted.removeAll(keepingCapacity: true)
         self.held.removeAll(keepingCapacity: true)
         self.quorumLostAt = nil
+        self.owesMembership = false
         self.uncommitted = 0
+        for index in self.commitIndex..<self.log.lastIndex {
+            self.uncommitted += self.log.entry(at: index + 1).payload.count
+        }
         self.round = 0
         for at in self.peers.indices {
             var peer = Progress(
@@ -55,6 +59,7 @@ extension Replica {
         self.readsOfRound.removeAll(keepingCapacity: true)
         self.transfer = nil
         self.quorumLostAt = nil
+        self.owesMembership = false
         self.hasCommittedInTerm = false
         self.uncommitted = 0
     }
@@ -77,14 +82,22 @@ extension Replica {
         for at in self.peers.indices where self.peers[at].isConnected {
             let waits = self.peers[at].isProbing || !self.peers[at].inflight.isEmpty
             guard waits, now >= self.peers[at].lastProgress + resendAfter else { continue }
-            self.peers[at].probe(from: self.peers[at].match + 1)
-            self.peers[at].roundSent = 0
+            self.probeAnew(at)
             self.peers[at].lastProgress = now
         }
         if !self.readsOfRound.isEmpty, now >= self.roundStarted + resendAfter {
+            // A later round confirms the one of the reads too, and unlike that one it is answered again.
             self.roundStarted = now
-            for at in self.peers.indices { self.peers[at].roundSent = 0 }
+            self.round += 1
         }
+    }
+
+    /// What was under way to the peer is lost: find out where the logs meet. Where nothing is known of a peer its log
+    /// is taken to be as long as ours, and its answer says better. From the beginning it would get the whole log, or a
+    /// snapshot, at each fail-over.
+    private mutating func probeAnew(_ at: Int) {
+        let match = self.peers[at].match
+        self.peers[at].probe(from: match > 0 ? match + 1 : self.log.lastIndex + 1)
     }
 
     // MARK: Connections
@@ -92,13 +105,14 @@ extension Replica {
     /// A data connection to the node is up: what was under way to it is lost.
     public mutating func connected(_ node: NodeID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
+        if !self.connectedNodes.contains(node) { self.connectedNodes.append(node) }
         for at in self.peers.indices where self.peers[at].member.node == node {
             self.peers[at].isConnected = true
             self.peers[at].commitSent = 0
             self.peers[at].roundSent = 0
             self.peers[at].lastProgress = now
             if case .snapshot = self.peers[at].state { continue }
-            self.peers[at].probe(from: self.peers[at].match + 1)
+            self.probeAnew(at)
         }
         // A candidate's request may have gone into the void.
         if self.role == .preCandidate { self.beginCandidacy(now: now, into: &effects) }
@@ -106,10 +120,11 @@ extension Replica {
 
     public mutating func disconnected(_ node: NodeID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
+        self.connectedNodes.removeAll { $0 == node }
         for at in self.peers.indices where self.peers[at].member.node == node {
             self.peers[at].isConnected = false
             if case .snapshot = self.peers[at].state { continue }
-            self.peers[at].probe(from: self.peers[at].match + 1)
+            self.probeAnew(at)
         }
     }
 
@@ -120,18 +135,23 @@ extension Replica {
     /// - Returns: whether there is anyone to hand over to.
     public mutating func transfer(to node: NodeID?, now: Instant, into effects: inout Effects) -> Bool {
         defer { self.checkInvariants() }
-        guard self.role == .leader else { return false }
+        guard self.role == .leader, let successor = self.successor(node) else { return false }
+        self.transfer = (successor, now + 2 * self.configuration.electionTimeout, false)
+        self.considerTransfer(into: &effects)
+        return true
+    }
+
+    /// The voter within reach with the most of the log, or the one that is named.
+    func successor(_ node: NodeID?) -> MemberID? {
         var best: Progress?
         for peer in self.peers
-        where peer.isConnected && self.membership.voters.contains(peer.member) && !self.suspected.contains(peer.member.node)
+        where peer.isConnected && self.membership.voters.contains(peer.member)
+            && !self.suspected.contains(peer.member.node)
             && (node == nil || peer.member.node == node) && peer.match >= best?.match ?? 0
         {
             best = peer
         }
-        guard let best else { return false }
-        self.transfer = (best.member, now + 2 * self.configuration.electionTimeout, false)
-        self.considerTransfer(into: &effects)
-        return true
+        return best?.member
     }
 
     mutating func considerTransfer(into effects: inout Effects) {

@@ -1,5 +1,5 @@
-/// Changes of membership by joint consensus (dissertation, section 4.3). A membership counts from the moment its entry is
-/// in the log, committed or not. While one is joint every decision needs both majorities; when it is committed, the
+/// Changes of membership by joint consensus (dissertation, section 4.3). A membership counts from the moment its entry
+/// is in the log, committed or not. While one is joint every decision needs both majorities; when it is committed, the
 /// leader proposes the end of the change by itself.
 extension Replica {
     /// Proposes new voters and learners. One change at a time, and only once this leader has committed in its term.
@@ -8,11 +8,13 @@ extension Replica {
     ) -> ProposeResult {
         defer { self.checkInvariants() }
         guard self.role == .leader, self.transfer == nil, self.hasCommittedInTerm else { return .notLeader }
+        guard !self.hasHoles else { return .recovering }
         let current = self.memberships[self.memberships.count - 1]
-        guard current.membership.outgoing.isEmpty, current.index <= self.commitIndex, !voters.isEmpty else { return .full }
-        let isJoint = voters.sorted() != current.membership.voters
-        let next = Membership(
-            voters: voters, outgoing: isJoint ? current.membership.voters : [], learners: learners)
+        guard current.membership.outgoing.isEmpty, current.index <= self.commitIndex, !voters.isEmpty else {
+            return .full
+        }
+        var next = Membership(voters: voters, learners: learners.filter { !voters.contains($0) })
+        if next.voters != current.membership.voters { next.outgoing = current.membership.voters }
         return .accepted(self.appendOwn(.membership, payload: next.encoded(), wall: wall, into: &effects))
     }
 
@@ -30,12 +32,13 @@ extension Replica {
             self.peers.first { $0.member == member }
                 ?? Progress(
                     member: member, next: self.log.lastIndex + 1,
-                    isConnected: self.peers.contains { $0.member.node == member.node && $0.isConnected })
+                    isConnected: self.connectedNodes.contains(member.node))
         }
     }
 
     mutating func membershipChanged() {
         self.peers = self.makePeers()
+        self.owesQuorumCheck = true
         if self.role == .follower || self.role == .learner { self.role = self.isVoter ? .follower : .learner }
     }
 
@@ -55,6 +58,11 @@ extension Replica {
             let final = Membership(voters: current.voters, learners: current.learners)
             self.appendOwn(.membership, payload: final.encoded(), wall: self.log.lastTime, into: &effects)
         } else if !self.isVoter {
+            // The others hear that it is committed, and the one with the most of the log is asked to stand.
+            for at in self.peers.indices { self.sendAppends(to: at, now: now, into: &effects) }
+            if let successor = self.successor(nil) {
+                effects.sendNow.append(self.message(to: successor, .timeoutNow))
+            }
             self.becomeFollower(of: nil, term: self.term, now: now, into: &effects)
         }
     }
@@ -65,7 +73,9 @@ extension Membership {
     /// little-endian.
     public func encoded() -> [UInt8] {
         var out: [UInt8] = []
-        func put<T: FixedWidthInteger>(_ value: T) { withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) } }
+        func put<T: FixedWidthInteger>(_ value: T) {
+            withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) }
+        }
         put(UInt32(self.voters.count))
         put(UInt32(self.outgoing.count))
         put(UInt32(self.learners.count))

@@ -1,6 +1,6 @@
-/// Linearizable reads by read index (dissertation, section 6.4): the leader notes its commit index, asks all whether they
-/// still follow it, and may answer from that index on once a majority says so. One round serves all reads that wait;
-/// those that come meanwhile share the next.
+/// Linearizable reads by read index (dissertation, section 6.4): the leader notes its commit index, asks all whether
+/// they still follow it, and may answer from that index on once a majority says so. One round serves all reads that
+/// wait; those that come meanwhile share the next.
 extension Replica {
     /// Asks for an index. The answer is in `effects.reads` or `effects.failedReads`, now or later; where the leader is
     /// lost on the way there may be none, and the caller asks again.
@@ -25,7 +25,9 @@ extension Replica {
     /// Starts a round for the reads that wait, where none is under way and the commit index is the group's own: a new
     /// leader does not know what is committed before an entry of its term is.
     mutating func startRound(now: Instant, into effects: inout Effects) {
-        guard !self.readsWaiting.isEmpty, self.readsOfRound.isEmpty, self.hasCommittedInTerm, !self.hasHoles else { return }
+        guard !self.readsWaiting.isEmpty, self.readsOfRound.isEmpty, self.hasCommittedInTerm, !self.hasHoles else {
+            return
+        }
         swap(&self.readsWaiting, &self.readsOfRound)
         for at in self.readsOfRound.indices { self.readsOfRound[at].index = self.commitIndex }
         self.round += 1

@@ -51,9 +51,9 @@ public struct RestoredReplica: Sendable {
 /// Inputs are calls, each with the present time; what is to be done about them is added to an `Effects`. It knows no
 /// clock, socket, disk or random source, and never waits. Bytes from peers never trap; a broken invariant does.
 ///
-/// Beyond the dissertation: failure detection lies outside, per pair of nodes (`suspect`, `trust`), so that an idle group
-/// sends nothing; and competing candidates are ordered by their logs, so that the survivors of a lost leader do not split
-/// the vote.
+/// Beyond the dissertation: failure detection lies outside, per pair of nodes (`suspect`, `trust`), so that an idle
+/// group sends nothing; and competing candidates are ordered by their logs, so that the survivors of a lost leader do
+/// not split the vote.
 public struct Replica: ~Copyable {
     public let configuration: ReplicaConfiguration
     public internal(set) var role: Role = .follower
@@ -85,6 +85,11 @@ public struct Replica: ~Copyable {
     var isTransferCandidate = false
     var held: [HeldRequest] = []
 
+    /// Nodes with a data connection, members or not: one may become a member while it is connected.
+    var connectedNodes: [NodeID] = []
+    /// The newest append that came while this replica abstains.
+    var unanswered: Message?
+
     // Leading.
     var peers: [Progress] = []
     var round: UInt64 = 0
@@ -97,6 +102,8 @@ public struct Replica: ~Copyable {
     var uncommitted: Int = 0
     /// A committed membership asks for something that needs effects.
     var owesMembership = false
+    /// The membership changed since `flush` last looked whether a majority is there.
+    var owesQuorumCheck = false
 
     // Following.
     var roundEchoed: UInt64 = 0
@@ -124,9 +131,13 @@ public struct Replica: ~Copyable {
         self.random = Random(seed: configuration.seed)
         self.memberships = [(restored.snapshot?.index ?? 0, restored.snapshot?.membership ?? restored.membership)]
         for entry in restored.entries where entry.kind == .membership {
-            if let membership = Membership(encoded: entry.payload) { self.memberships.append((entry.index, membership)) }
+            if let membership = Membership(encoded: entry.payload) {
+                self.memberships.append((entry.index, membership))
+            }
         }
-        if self.log.lastTerm > self.hardState.term { self.hardState = HardState(term: self.log.lastTerm, votedFor: nil) }
+        if self.log.lastTerm > self.hardState.term {
+            self.hardState = HardState(term: self.log.lastTerm, votedFor: nil)
+        }
         self.role = self.isVoter ? .follower : .learner
         self.peers = self.makePeers()
         self.armElection(now: now)
@@ -137,7 +148,16 @@ public struct Replica: ~Copyable {
     public var term: Term { self.hardState.term }
     public var lastIndex: LogIndex { self.log.lastIndex }
     public var lastTerm: Term { self.log.lastTerm }
+    /// The members that count: those of the newest membership in the log, committed or not.
     public var membership: Membership { self.memberships[self.memberships.count - 1].membership }
+
+    /// The members in force at an index: what a snapshot there has to name, as a later membership may yet be replaced.
+    /// - Parameter index: at or after the log's base.
+    public func membership(at index: LogIndex) -> Membership {
+        var found = self.memberships[0].membership
+        for (at, membership) in self.memberships where at <= index { found = membership }
+        return found
+    }
     public var isTransferring: Bool { self.transfer != nil }
     public var uncommittedBytes: Int { self.uncommitted }
 
@@ -169,7 +189,8 @@ public struct Replica: ~Copyable {
     public mutating func receive(_ message: Message, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
         guard message.group == self.configuration.group, message.to == self.configuration.me,
-            message.from != self.configuration.me, self.isMember(message.from) || message.term >= self.term
+            message.from != self.configuration.me, message.term < Message.numberLimit,
+            self.isMember(message.from) || message.term >= self.term
         else { return }
         switch message.body {
         case .preVote(let candidacy): self.receivePreVote(message, candidacy, now: now, into: &effects)
@@ -218,8 +239,17 @@ public struct Replica: ~Copyable {
     /// Once a turn, after all inputs: appends, commit indexes and rounds go out together.
     public mutating func flush(now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
+        if !self.isAbstaining, let message = self.unanswered {
+            self.unanswered = nil
+            self.receive(message, now: now, into: &effects)
+        }
         self.settleMembership(now: now, into: &effects)
         guard self.role == .leader else { return }
+        if self.owesQuorumCheck {
+            self.owesQuorumCheck = false
+            self.considerQuorum(now: now)
+            self.considerRound(into: &effects)
+        }
         self.startRound(now: now, into: &effects)
         for at in self.peers.indices { self.sendAppends(to: at, now: now, into: &effects) }
     }
@@ -265,18 +295,22 @@ public struct Replica: ~Copyable {
 
     func message(to member: MemberID, _ body: Message.Body, term: Term? = nil) -> Message {
         Message(
-            group: self.configuration.group, from: self.configuration.me, to: member, term: term ?? self.term, body: body)
+            group: self.configuration.group, from: self.configuration.me, to: member, term: term ?? self.term,
+            body: body)
     }
 
     // MARK: Invariants
 
     func checkInvariants() {
         invariant(self.commitIndex <= self.log.lastIndex, "commit \(self.commitIndex) beyond \(self.log.lastIndex)")
-        invariant(self.log.baseIndex <= self.commitIndex, "base \(self.log.baseIndex) beyond commit \(self.commitIndex)")
-        invariant(self.persistedIndex <= self.log.lastIndex, "durable \(self.persistedIndex) beyond \(self.log.lastIndex)")
+        invariant(
+            self.log.baseIndex <= self.commitIndex, "base \(self.log.baseIndex) beyond commit \(self.commitIndex)")
+        invariant(
+            self.persistedIndex <= self.log.lastIndex, "durable \(self.persistedIndex) beyond \(self.log.lastIndex)")
         invariant(self.log.lastTerm <= self.term, "last term \(self.log.lastTerm) beyond \(self.term)")
         if self.role == .leader {
-            invariant(self.leader == self.configuration.me, "leads, and holds \(String(describing: self.leader)) for leader")
+            invariant(
+                self.leader == self.configuration.me, "leads, and holds \(String(describing: self.leader)) for leader")
         } else {
             invariant(self.leader != self.configuration.me, "holds itself for leader as \(self.role)")
         }

@@ -1,5 +1,5 @@
 import Crypto
-import Formats
+package import Formats
 package import Replication
 
 /// What the two ends of a connection tell of themselves before anything else.
@@ -28,7 +28,7 @@ package struct Hello: Sendable, Equatable {
     static let magic: UInt32 = 0x304d_534b  // "KSM0"
     static let maxBytes = 1024
 
-    func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         var out: [UInt8] = []
         out.append(littleEndian: Self.magic)
         out.append(self.purpose.rawValue)
@@ -50,7 +50,7 @@ package struct Hello: Sendable, Equatable {
         return out
     }
 
-    init(_ bytes: UnsafeRawBufferPointer) throws(MalformedBytes) {
+    package init(_ bytes: UnsafeRawBufferPointer) throws(MalformedBytes) {
         var reader = ByteReader(bytes)
         guard try reader.read(UInt32.self) == Self.magic else { throw MalformedBytes("it does not speak this protocol") }
         guard let purpose = Purpose(rawValue: try reader.read(UInt8.self)) else { throw MalformedBytes("an unknown purpose") }
@@ -71,7 +71,7 @@ package struct Hello: Sendable, Equatable {
         self.redisHost = String(decoding: try reader.take(length), as: UTF8.self)
     }
 
-    init(
+    package init(
         purpose: Purpose, cluster: ClusterID, member: MemberID, run: RunMark, to: NodeID, seen: RunMark, nonce: Hash128,
         redisHost: String, redisPort: UInt16
     ) {
@@ -98,7 +98,6 @@ package enum HandshakeRefusal: UInt8, Sendable, CustomStringConvertible {
     case wrongKey = 5
     case misdirected = 6
     case malformed = 7
-    case staleRun = 8
 
     package var description: String {
         switch self {
@@ -109,7 +108,6 @@ package enum HandshakeRefusal: UInt8, Sendable, CustomStringConvertible {
         case .wrongKey: "it does not have this cluster's key"
         case .misdirected: "it looked for another node at this address"
         case .malformed: "what it sent does not parse"
-        case .staleRun: "a later run of that node is known"
         }
     }
 }

@@ -220,7 +220,7 @@ package final class PeerTransport {
     }
 
     /// Whether a hello is of a peer that belongs here.
-    func judge(_ hello: Hello) -> HandshakeRefusal? {
+    package func judge(_ hello: Hello) -> HandshakeRefusal? {
         guard hello.cluster == self.local.cluster else { return .otherCluster }
         guard hello.to == self.local.member.node else { return .misdirected }
         guard let at = self.index(of: hello.member.node) else { return .unknownMember }

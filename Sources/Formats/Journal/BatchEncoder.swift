@@ -16,6 +16,12 @@ package struct BatchEncoder {
         package var before: (index: LogIndex, term: Term)
         package var after: (index: LogIndex, term: Term)
 
+        package init(group: GroupID, before: (index: LogIndex, term: Term), after: (index: LogIndex, term: Term)) {
+            self.group = group
+            self.before = before
+            self.after = after
+        }
+
         package static func == (a: GroupEnds, b: GroupEnds) -> Bool {
             a.group == b.group && a.before == b.before && a.after == b.after
         }
@@ -41,9 +47,10 @@ package struct BatchEncoder {
     }
 
     /// Appends the batch's blocks to `out`. O(bytes).
+    /// - Parameter segmentBlocks: the segment's size, so that a file cut short is known as such; 0 leaves it unsaid.
     package mutating func encode(
         _ records: [JournalRecord], ends: [GroupEnds], identity: JournalIdentity, generation: UInt64, sequence: UInt64,
-        firstBlock: Int, into out: inout [UInt8]
+        firstBlock: Int, segmentBlocks: Int = 0, into out: inout [UInt8]
     ) {
         let seed = identity.seed(generation: generation)
         self.headers.removeAll(keepingCapacity: true)
@@ -66,6 +73,7 @@ package struct BatchEncoder {
         area.append(littleEndian: UInt32(self.payloads.count))
         area.append(littleEndian: UInt32(primary))
         area.append(littleEndian: UInt32(copies))
+        area.append(littleEndian: UInt32(segmentBlocks))
         area.append(contentsOf: repeatElement(0, count: JournalFormat.batchHeaderBytes - area.count))
         for end in ends {
             area.append(littleEndian: end.group.rawValue)
@@ -80,31 +88,33 @@ package struct BatchEncoder {
 
         self.copy = area
         area.append(contentsOf: self.payloads)
-        Self.frame(area, isCopy: false, generation: generation, sequence: sequence, firstBlock: firstBlock, into: &out)
         Self.frame(
-            self.copy, isCopy: true, generation: generation, sequence: sequence, firstBlock: firstBlock + primary,
-            into: &out)
+            area, isCopy: false, seed: seed, generation: generation, sequence: sequence, firstBlock: firstBlock, into: &out)
+        Self.frame(
+            self.copy, isCopy: true, seed: seed, generation: generation, sequence: sequence,
+            firstBlock: firstBlock + primary, into: &out)
     }
 
     private static func frame(
-        _ stream: [UInt8], isCopy: Bool, generation: UInt64, sequence: UInt64, firstBlock: Int, into out: inout [UInt8]
+        _ stream: [UInt8], isCopy: Bool, seed: UInt32, generation: UInt64, sequence: UInt64, firstBlock: Int,
+        into out: inout [UInt8]
     ) {
         var offset = 0
         var ordinal: UInt32 = 0
         while offset < stream.count {
             let count = min(JournalFormat.blockPayload, stream.count - offset)
-            let block = UInt32(firstBlock) + ordinal
-            let position = ordinal | (isCopy ? JournalFormat.copyBit : 0)
-            func frame() {
-                out.append(littleEndian: generation)
-                out.append(littleEndian: block)
-                out.append(littleEndian: position)
-                out.append(littleEndian: sequence)
-            }
-            frame()
+            var position = ordinal
+            if isCopy { position |= JournalFormat.copyBit }
+            if isCopy, offset + count == stream.count { position |= JournalFormat.lastBit }
+            let frame = BlockFrame(
+                generation: generation, block: UInt32(firstBlock) + ordinal, position: position, sequence: sequence
+            ).encoded(seed: seed)
+            out.append(contentsOf: frame)
             out.append(contentsOf: stream[offset..<offset + count])
-            out.append(contentsOf: repeatElement(0, count: JournalFormat.blockPayload - count))
-            frame()
+            if count < JournalFormat.blockPayload {
+                out.append(contentsOf: [UInt8](repeating: 0, count: JournalFormat.blockPayload - count))
+            }
+            out.append(contentsOf: frame)
             offset += count
             ordinal += 1
         }

@@ -48,8 +48,8 @@ public struct JournalIdentity: Sendable, Hashable {
 package enum JournalFormat {
     package static let version: UInt8 = 1
     package static let blockBytes = 4096
-    /// At a block's begin and again at its end: u64 generation, u32 own block number, u32 position, u64 batch sequence.
-    package static let frameBytes = 24
+    /// At a block's begin and again at its end: `BlockFrame`.
+    package static let frameBytes = 32
     package static let blockPayload = blockBytes - 2 * frameBytes
     package static let batchHeaderBytes = 64
     package static let batchGroupBytes = 48
@@ -57,8 +57,26 @@ package enum JournalFormat {
     package static let batchMagic: UInt32 = 0x3142_4a4b  // "KJB1"
     /// In a block's position: it belongs to the copy of the headers.
     package static let copyBit: UInt32 = 1 << 31
+    /// In a block's position: it is the last of its batch.
+    package static let lastBit: UInt32 = 1 << 30
     /// Records of one batch, beyond which the next begins; a single larger record has a batch of its own.
     package static let maxBatchBytes = 1 << 20
+
+    /// Blocks of a segment that was never used. A new file is filled with them before it gets its name, so that a block
+    /// of zeros is damage, and not one that was never written.
+    package static func blank(blocks: Range<Int>, identity: JournalIdentity) -> [UInt8] {
+        let seed = identity.seed(generation: 0)
+        let zeros = [UInt8](repeating: 0, count: Self.blockPayload)
+        var out: [UInt8] = []
+        out.reserveCapacity(blocks.count * Self.blockBytes)
+        for block in blocks {
+            let frame = BlockFrame(generation: 0, block: UInt32(block), position: 0, sequence: 0).encoded(seed: seed)
+            out.append(contentsOf: frame)
+            out.append(contentsOf: zeros)
+            out.append(contentsOf: frame)
+        }
+        return out
+    }
 
     enum Kind: UInt8 {
         case entry = 1
@@ -70,5 +88,54 @@ package enum JournalFormat {
         case end = 6
         /// Ends a segment before its time. Reserved.
         case seal = 7
+    }
+}
+
+/// What a block begins and ends with: u32 checksum, u32 own block number, u64 generation of its segment, u64 sequence of
+/// its batch, u32 position in the batch, u32 zero.
+///
+/// It checks by itself, with the journal's seed: no rot makes a frame of this journal into another of it. Two different
+/// frames at the ends of one block show a write that stopped between them.
+struct BlockFrame: Equatable {
+    /// 0: never used.
+    var generation: UInt64
+    var block: UInt32
+    /// Ordinal among the blocks of its copy, and `copyBit`, `lastBit`.
+    var position: UInt32
+    var sequence: UInt64
+
+    var isCopy: Bool { self.position & JournalFormat.copyBit != 0 }
+    var isLast: Bool { self.position & JournalFormat.lastBit != 0 }
+    var ordinal: Int { Int(self.position & ~(JournalFormat.copyBit | JournalFormat.lastBit)) }
+
+    func encoded(seed: UInt32) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(JournalFormat.frameBytes)
+        out.append(littleEndian: UInt32(0))
+        out.append(littleEndian: self.block)
+        out.append(littleEndian: self.generation)
+        out.append(littleEndian: self.sequence)
+        out.append(littleEndian: self.position)
+        out.append(littleEndian: UInt32(0))
+        out.replace(at: 0, littleEndian: CRC32C.of(out[4...], seed: seed))
+        return out
+    }
+
+    init(generation: UInt64, block: UInt32, position: UInt32, sequence: UInt64) {
+        self.generation = generation
+        self.block = block
+        self.position = position
+        self.sequence = sequence
+    }
+
+    /// Nil where the bytes at `offset` are no frame of this journal, or another block's.
+    init?(_ bytes: UnsafeRawBufferPointer, at offset: Int, block: Int, seed: (UInt64) -> UInt32) {
+        func u32(_ at: Int) -> UInt32 { UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt32.self)) }
+        func u64(_ at: Int) -> UInt64 { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt64.self)) }
+        guard u32(4) == UInt32(block), u32(28) == 0 else { return nil }
+        let generation = u64(8)
+        let checked = UnsafeRawBufferPointer(rebasing: bytes[offset + 4..<offset + JournalFormat.frameBytes])
+        guard CRC32C.of(checked, seed: seed(generation)) == u32(0) else { return nil }
+        self.init(generation: generation, block: UInt32(block), position: u32(24), sequence: u64(16))
     }
 }

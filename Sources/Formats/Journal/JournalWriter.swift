@@ -14,10 +14,27 @@ package struct JournalWriter: Sendable {
     /// Oldest first; the last is the current one where `block` is set.
     package private(set) var segments: [JournalSegment]
     private var free: [UInt32]
+    /// Files whose batches were replaced by the last batch that was read, perhaps from the page cache alone: not free
+    /// before that one is durable.
+    ///
+    /// 1. Batch 17 is durable in segment 2. The process is killed.
+    /// 2. The next start writes batch 17 again, in segment 3, and is killed before the sync.
+    /// 3. The start after that reads it in segment 3, where no disk has it. Were segment 2 free now, this start would write
+    ///    batch 17 over the only durable copy; and the power goes.
+    private var spent: [UInt32]
     /// Next block in the current segment; nil: a new segment begins with the next batch.
     private var block: Int?
     private var groups: [GroupState] = []
     private var encoder = BatchEncoder()
+    /// As it was before the batch planned last, which may come to nothing.
+    private var undo: Undo?
+
+    private struct Undo: Sendable {
+        var nextSequence: UInt64
+        var segments: [JournalSegment]
+        var free: [UInt32]
+        var groups: [GroupState]
+    }
 
     private struct GroupState: Sendable {
         var group: GroupID
@@ -30,7 +47,8 @@ package struct JournalWriter: Sendable {
     /// What to write, in one sync.
     package struct Plan: Sendable {
         package var file: UInt32
-        /// The file does not exist yet: create it in full, zeroed, before.
+        /// The file does not exist yet: create it in full before, of `JournalFormat.blank` blocks, and give it its name
+        /// only when they are durable.
         package var isNew: Bool
         package var offset: Int
         package var bytes: [UInt8]
@@ -42,8 +60,9 @@ package struct JournalWriter: Sendable {
         self.nextSequence = recovered.nextSequence
         self.nextGeneration = recovered.nextGeneration
         self.segments = recovered.segments
-        self.nextFile = (recovered.segments.map(\.file).max() ?? 0) + 1
+        self.nextFile = recovered.lastFile + 1
         self.free = []
+        self.spent = recovered.spentFiles
         for group in recovered.groups {
             var state = GroupState(group: group.group)
             state.hardState = group.hardState == .initial ? nil : group.hardState
@@ -60,9 +79,26 @@ package struct JournalWriter: Sendable {
         self.nextFile = max(self.nextFile, file + 1)
     }
 
-    /// Plans one batch. The caller writes and syncs it before it plans the next. O(bytes).
+    /// Once the first batch planned is durable: the spent files, of which `count` are kept for use and the rest are the
+    /// caller's to delete. Each start leaves one; a loop of starts would fill the disk.
+    package mutating func takeSurplus(keeping count: Int) -> [UInt32] {
+        let surplus = Array(self.spent.dropFirst(count))
+        self.spent.removeLast(surplus.count)
+        return surplus
+    }
+
+    /// Plans one batch. The caller writes and syncs it before it plans the next; where that fails it calls
+    /// `abandonSegment` and plans the same records again. O(bytes).
     package mutating func plan(_ records: [JournalRecord]) -> Plan {
-        let groupBound = self.groups.count + records.count
+        if self.undo != nil, !self.spent.isEmpty {
+            // The batch planned before is durable. They go first: nothing that makes them void is overwritten before
+            // they are.
+            self.free.insert(contentsOf: self.spent, at: 0)
+            self.spent.removeAll()
+        }
+        self.undo = Undo(
+            nextSequence: self.nextSequence, segments: self.segments, free: self.free, groups: self.groups)
+        let groupBound = self.groupBound(records)
         let needed = BatchEncoder.blockCount(records: records, groups: groupBound)
         if let block = self.block, block + needed <= self.segmentBlocks {
             return self.plan(records, in: self.segments[self.segments.count - 1].file, at: block, isNew: false)
@@ -93,15 +129,35 @@ package struct JournalWriter: Sendable {
             BatchEncoder.blockCount(records: records, groups: ends.count) * JournalFormat.blockBytes)
         self.encoder.encode(
             records, ends: ends, identity: self.identity, generation: self.segments[segment].generation,
-            sequence: self.nextSequence, firstBlock: block, into: &bytes)
+            sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.segmentBlocks, into: &bytes)
         self.nextSequence += 1
         self.block = block + bytes.count / JournalFormat.blockBytes
         self.recycle()
         return Plan(file: file, isNew: isNew, offset: block * JournalFormat.blockBytes, bytes: bytes)
     }
 
-    /// The current segment took a failed sync: nothing more goes into it.
-    package mutating func abandonSegment() { self.block = nil }
+    /// Groups that a batch of these records may name, at most.
+    private func groupBound(_ records: [JournalRecord]) -> Int {
+        var new: [GroupID] = []
+        for record in records where !new.contains(record.group) && !self.groups.contains(where: { $0.group == record.group }) {
+            new.append(record.group)
+        }
+        return self.groups.count + new.count
+    }
+
+    /// The batch planned last did not become durable: nothing more goes into its segment, and the batch that is planned
+    /// next takes its place, under the same sequence. What it made free is not free yet.
+    package mutating func abandonSegment() {
+        self.block = nil
+        guard let undo = self.undo else { return }
+        self.undo = nil
+        let file = self.segments.last?.file
+        self.nextSequence = undo.nextSequence
+        self.groups = undo.groups
+        self.segments = undo.segments
+        // The file itself is left alone until the next start.
+        self.free = undo.free.filter { $0 != file }
+    }
 
     private mutating func note(_ record: JournalRecord, _ segment: Int) {
         var at = self.groups.firstIndex { $0.group == record.group } ?? -1
@@ -147,6 +203,18 @@ package struct JournalWriter: Sendable {
             self.segments.removeFirst()
         }
     }
+
+    /// Free files beyond those that are worth keeping for the next segments. The caller removes them once the batch
+    /// planned last is durable: it is what made them free.
+    package mutating func takeSurplus() -> [UInt32] {
+        guard self.free.count > Self.maxFree else { return [] }
+        let surplus = Array(self.free[Self.maxFree...])
+        self.free.removeSubrange(Self.maxFree...)
+        return surplus
+    }
+
+    /// Enough that a steady load makes no new files.
+    private static let maxFree = 2
 
     /// Files that hold nothing needed.
     package var freeFiles: Int { self.free.count }

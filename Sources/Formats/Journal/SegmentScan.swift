@@ -14,14 +14,23 @@ package struct ScannedBatch: Sendable {
         /// Both copies of the headers are bad: what it held is not known.
         case unreadable
     }
-    /// One of its blocks still carries an older generation: it was never written.
-    package var hasUnwrittenBlock: Bool
+    /// Generations of those of its blocks that show an older write, or none (0): as if never written. Each once.
+    package var olderGenerations: [UInt64] = []
+    /// Its blocks that are not what was written. A payload's are found by its record.
+    package var badBlocks: [Int] = []
+    /// Blocks between the batch before and this one hold nothing known: a batch stood there.
+    package var isGapBefore = false
+    /// Blocks that the segment has by this batch's header; 0 where that is not known.
+    package var segmentBlocks = 0
+
+    /// A block of it was never written.
+    package var hasUnwrittenBlock: Bool { !self.olderGenerations.isEmpty }
 }
 
 package enum ScannedRecord: Sendable {
     case good(JournalRecord)
-    /// The header is good, the payload is not.
-    case damagedPayload(GroupID, index: LogIndex, term: Term, kind: UInt8)
+    /// The header is good, the payload is not. `kind` is the record's. `block`: where its payload begins.
+    case damagedPayload(GroupID, index: LogIndex, term: Term, kind: UInt8, block: Int)
     /// Neither copy of the header is good.
     case damagedHeader
 }
@@ -30,174 +39,331 @@ package enum ScannedRecord: Sendable {
 package struct SegmentScan: Sendable {
     /// 0: the segment holds nothing.
     package private(set) var generation: UInt64 = 0
-    /// By sequence.
+    /// By place, which is by sequence.
     package private(set) var batches: [ScannedBatch] = []
+    /// Whole blocks in the file.
+    package private(set) var blockCount: Int
+    /// Blocks of the segment's generation.
+    package private(set) var writtenBlocks = 0
+    /// Unreadable blocks in one run right after the last batch; from the first block on where there is no batch.
+    package private(set) var damagedAfterEnd = 0
+    /// The block after the last batch shows a write that stopped within it.
+    package private(set) var isTornAfterEnd = false
+    /// Every block is as it was when the file was made; a single bad one between such is no matter.
+    package private(set) var isBlank = false
+    /// The first two blocks or more are unreadable: a first batch of a newer generation may have stood there.
+    package private(set) var isHeadLost = false
+    /// The highest generation that any block claims.
+    package private(set) var highestGeneration: UInt64 = 0
+    /// What the segment is if its generation turns out to be another's: one or two blocks that belong to a newer segment
+    /// were written here.
+    package private(set) var fallback: [SegmentScan] = []
+
+    private enum Raw {
+        case whole(BlockFrame)
+        /// The two ends differ: the older generation of the two, or of the one that checks; and whether both check.
+        case half(UInt64, newer: UInt64?)
+        case damaged
+    }
 
     private enum Block {
-        case older
-        case current(sequence: UInt64, position: UInt32)
+        /// As if never written by this generation.
+        case older(UInt64, isTorn: Bool)
+        case current(BlockFrame)
         case damaged
     }
 
     package init(_ bytes: UnsafeRawBufferPointer, identity: JournalIdentity) {
         let count = bytes.count / JournalFormat.blockBytes
-        var frames: [Frame?] = []
-        frames.reserveCapacity(count)
-        for block in 0..<count {
-            let frame = Frame(bytes, block: block)
-            frames.append(frame)
-            if let frame { self.generation = max(self.generation, frame.generation) }
+        var seeds: [(generation: UInt64, seed: UInt32)] = []
+        func seed(_ generation: UInt64) -> UInt32 {
+            // Blocks of few generations stand in one file; a rotten frame's generation is not worth keeping.
+            for known in seeds where known.generation == generation { return known.seed }
+            let seed = identity.seed(generation: generation)
+            if seeds.count < 64 { seeds.append((generation, seed)) }
+            return seed
         }
-        guard self.generation > 0 else { return }
-        let seed = identity.seed(generation: self.generation)
-        // A foreign or forged generation would hide all real ones: it has to show one batch that checks.
-        var blocks: [Block] = []
-        blocks.reserveCapacity(count)
-        for block in 0..<count {
-            if let frame = frames[block] {
-                blocks.append(
-                    frame.generation == self.generation
-                        ? .current(sequence: frame.sequence, position: frame.position) : .older)
-            } else {
-                blocks.append(Self.isBlank(bytes, block: block) ? .older : .damaged)
-            }
-        }
-        var at = 0
-        while at < count {
-            guard case .current(let sequence, _) = blocks[at] else {
-                at += 1
-                continue
-            }
-            let batch = Self.batch(sequence, from: at, blocks: blocks, bytes: bytes, generation: self.generation, seed: seed, identity: identity)
-            self.batches.append(batch)
-            at = max(at + 1, batch.firstBlock + batch.blockCount)
-        }
+        var raw: [Raw] = []
+        raw.reserveCapacity(count)
+        for block in 0..<count { raw.append(Self.raw(bytes, block, seed)) }
+        self.init(bytes, raw: raw, below: .max, identity: identity)
     }
 
-    private struct Frame: Equatable {
-        var generation: UInt64
-        var position: UInt32
-        var sequence: UInt64
-
-        /// Nil where the two frames of the block differ, or it is another block's.
-        init?(_ bytes: UnsafeRawBufferPointer, block: Int) {
-            let start = block * JournalFormat.blockBytes
-            let end = start + JournalFormat.blockBytes - JournalFormat.frameBytes
-            for offset in stride(from: 0, to: JournalFormat.frameBytes, by: 8) {
-                guard
-                    bytes.loadUnaligned(fromByteOffset: start + offset, as: UInt64.self)
-                        == bytes.loadUnaligned(fromByteOffset: end + offset, as: UInt64.self)
-                else { return nil }
-            }
-            guard UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: start + 8, as: UInt32.self)) == UInt32(block)
-            else { return nil }
-            self.generation = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt64.self))
-            self.position = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: start + 12, as: UInt32.self))
-            self.sequence = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: start + 16, as: UInt64.self))
-        }
-    }
-
-    /// A stamped, never used block: generation 0 at both ends.
-    private static func isBlank(_ bytes: UnsafeRawBufferPointer, block: Int) -> Bool {
+    private static func raw(_ bytes: UnsafeRawBufferPointer, _ block: Int, _ seed: (UInt64) -> UInt32) -> Raw {
         let start = block * JournalFormat.blockBytes
-        return bytes.loadUnaligned(fromByteOffset: start, as: UInt64.self) == 0
-            && bytes.loadUnaligned(fromByteOffset: start + JournalFormat.blockBytes - 8, as: UInt64.self) == 0
+        let end = start + JournalFormat.blockBytes - JournalFormat.frameBytes
+        let first = BlockFrame(bytes, at: start, block: block, seed: seed)
+        let last = BlockFrame(bytes, at: end, block: block, seed: seed)
+        switch (first, last) {
+        case (nil, nil): return .damaged
+        case (let first?, let last?):
+            if first == last { return .whole(first) }
+            return .half(min(first.generation, last.generation), newer: max(first.generation, last.generation))
+        case (let one?, nil), (nil, let one?): return .half(one.generation, newer: nil)
+        }
+    }
+
+    /// - Parameter below: generations from here on are another segment's.
+    private init(
+        _ bytes: UnsafeRawBufferPointer, raw: [Raw], below limit: UInt64, identity: JournalIdentity
+    ) {
+        self.blockCount = raw.count
+        for block in raw {
+            switch block {
+            case .whole(let frame): self.highestGeneration = max(self.highestGeneration, frame.generation)
+            case .half(let generation, let newer):
+                self.highestGeneration = max(self.highestGeneration, generation, newer ?? 0)
+            case .damaged: break
+            }
+        }
+        let chosen = Self.generation(of: raw, below: limit, bytes: bytes, identity: identity)
+        self.generation = chosen
+        var blocks: [Block] = []
+        blocks.reserveCapacity(raw.count)
+        for block in raw {
+            switch block {
+            case .whole(let frame):
+                if frame.generation == chosen, chosen > 0 {
+                    blocks.append(.current(frame))
+                    self.writtenBlocks += 1
+                } else {
+                    blocks.append(frame.generation < max(chosen, 1) ? .older(frame.generation, isTorn: false) : .damaged)
+                }
+            case .half(let generation, let newer):
+                // With one end of an older write, the newer one stopped within the block, or never came to it.
+                blocks.append(
+                    generation < chosen || (generation == 0 && chosen == 0)
+                        ? .older(generation, isTorn: newer.map { $0 >= chosen } ?? false) : .damaged)
+            case .damaged:
+                blocks.append(.damaged)
+            }
+        }
+        if chosen == 0, !blocks.isEmpty {
+            // What was written takes two blocks at least.
+            let isUsed = blocks.indices.dropFirst().contains { at in
+                if case .damaged = blocks[at], case .damaged = blocks[at - 1] { true } else { false }
+            }
+            self.isBlank = !isUsed && blocks.contains { if case .older = $0 { true } else { false } }
+        }
+        var expected = 0
+        if chosen > 0 {
+            let seed = identity.seed(generation: chosen)
+            var at = 0
+            while at < blocks.count {
+                guard case .current(let frame) = blocks[at] else {
+                    at += 1
+                    continue
+                }
+                let batch = Self.batch(
+                    frame.sequence, from: at, expected: expected, blocks: blocks, bytes: bytes, generation: chosen,
+                    seed: seed, identity: identity)
+                if self.batches.isEmpty, batch.firstBlock >= 2, batch.isGapBefore {
+                    self.isHeadLost = blocks[..<batch.firstBlock].allSatisfy { if case .damaged = $0 { true } else { false } }
+                }
+                self.batches.append(batch)
+                expected = batch.firstBlock + batch.blockCount
+                at = max(at + 1, expected)
+            }
+        }
+        var end = expected
+        while end < blocks.count, case .damaged = blocks[end] { end += 1 }
+        self.damagedAfterEnd = max(0, end - expected)
+        if expected < blocks.count, case .older(_, isTorn: true) = blocks[expected] { self.isTornAfterEnd = true }
+        if chosen > 0, self.writtenBlocks <= 2 {
+            self.fallback = [SegmentScan(bytes, raw: raw, below: chosen, identity: identity)]
+        }
+    }
+
+    /// The segment's generation: the highest below `limit` that stands where a segment's blocks can stand, which is from
+    /// the first block on. A block or two of a newer generation further on were written to the wrong file.
+    private static func generation(
+        of raw: [Raw], below limit: UInt64, bytes: UnsafeRawBufferPointer, identity: JournalIdentity
+    ) -> UInt64 {
+        // A first write that stopped within its first block leaves nothing else of its generation.
+        var begun: UInt64 = 0
+        var whole: UInt64 = 0
+        for block in raw {
+            switch block {
+            case .half(let older, let newer?) where newer > older && newer < limit: begun = max(begun, newer)
+            case .whole(let frame) where frame.generation < limit: whole = max(whole, frame.generation)
+            case .whole, .half, .damaged: break
+            }
+        }
+        if begun > whole { return begun }
+        var found: [(generation: UInt64, count: Int, first: Int)] = []
+        for (block, content) in raw.enumerated() {
+            guard case .whole(let frame) = content, frame.generation > 0, frame.generation < limit else { continue }
+            if let at = found.firstIndex(where: { $0.generation == frame.generation }) {
+                found[at].count += 1
+            } else {
+                found.append((frame.generation, 1, block))
+            }
+        }
+        found.sort { $0.generation > $1.generation }
+        for candidate in found {
+            if candidate.count > 2 { return candidate.generation }
+            guard case .whole(let frame) = raw[candidate.first] else { continue }
+            var start = frame.isCopy ? 0 : candidate.first - frame.ordinal
+            if frame.isCopy, frame.ordinal == 0 {
+                let offset = candidate.first * JournalFormat.blockBytes + JournalFormat.frameBytes
+                let header = HeaderArea(
+                    stream: { ordinal in
+                        guard ordinal == 0 else { return nil }
+                        return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + JournalFormat.blockPayload])
+                    }, generation: frame.generation, sequence: frame.sequence,
+                    seed: identity.seed(generation: frame.generation), maxBlocks: raw.count)
+                if let header { start = candidate.first - header.primaryBlocks }
+            }
+            let isFootless = start > 0 && raw[..<min(start, raw.count)].contains {
+                if case .whole(let other) = $0 { other.generation < candidate.generation } else { false }
+            }
+            if !isFootless { return candidate.generation }
+        }
+        return 0
     }
 
     // MARK: One batch
 
+    /// - Parameter expected: where the batch before it ends.
     private static func batch(
-        _ sequence: UInt64, from at: Int, blocks: [Block], bytes: UnsafeRawBufferPointer, generation: UInt64,
-        seed: UInt32, identity: JournalIdentity
+        _ sequence: UInt64, from at: Int, expected: Int, blocks: [Block], bytes: UnsafeRawBufferPointer,
+        generation: UInt64, seed: UInt32, identity: JournalIdentity
     ) -> ScannedBatch {
         // All blocks of the sequence stand together; where the batch begins follows from any block's position.
         var primaryStart: Int?
         var copyStart: Int?
         var end = at
+        var isEndSeen = false
         for block in at..<blocks.count {
-            if case .current(let other, let position) = blocks[block] {
-                guard other == sequence else { break }
-                end = block + 1
-                let ordinal = Int(position & ~JournalFormat.copyBit)
-                if position & JournalFormat.copyBit == 0 {
-                    if block - ordinal >= 0 { primaryStart = primaryStart ?? block - ordinal }
-                } else if block - ordinal >= 0 {
-                    copyStart = copyStart ?? block - ordinal
-                }
+            guard case .current(let frame) = blocks[block] else { continue }
+            guard frame.sequence == sequence else { break }
+            end = block + 1
+            isEndSeen = frame.isLast
+            if frame.isCopy {
+                copyStart = copyStart ?? block - frame.ordinal
+            } else {
+                primaryStart = primaryStart ?? block - frame.ordinal
             }
         }
-        func isOf(_ block: Int, _ position: UInt32) -> Bool {
-            guard block >= 0, block < blocks.count, case .current(let other, let found) = blocks[block] else { return false }
-            return other == sequence && found == position
+        /// The content of a block, where it is the one at that place of the batch.
+        func content(_ block: Int, _ ordinal: Int, isCopy: Bool) -> UnsafeRawBufferPointer? {
+            guard block >= 0, block < blocks.count, case .current(let frame) = blocks[block],
+                frame.sequence == sequence, frame.ordinal == ordinal, frame.isCopy == isCopy
+            else { return nil }
+            let offset = block * JournalFormat.blockBytes + JournalFormat.frameBytes
+            return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + JournalFormat.blockPayload])
         }
-        func header(from start: Int?, copy: Bool) -> HeaderArea? {
+        func header(from start: Int?, isCopy: Bool) -> HeaderArea? {
             guard let start else { return nil }
             return HeaderArea(
-                stream: { ordinal in
-                    let block = start + ordinal
-                    guard isOf(block, UInt32(ordinal) | (copy ? JournalFormat.copyBit : 0)) else { return nil }
-                    let offset = block * JournalFormat.blockBytes + JournalFormat.frameBytes
-                    return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + JournalFormat.blockPayload])
-                }, generation: generation, sequence: sequence, seed: seed)
+                stream: { content(start + $0, $0, isCopy: isCopy) }, generation: generation, sequence: sequence,
+                seed: seed, maxBlocks: blocks.count)
         }
-        let primary = header(from: primaryStart, copy: false)
-        let copy = header(from: copyStart, copy: true)
+        func older(_ range: Range<Int>) -> [UInt64] {
+            var found: [UInt64] = []
+            for block in range where block >= 0 && block < blocks.count {
+                if case .older(let generation, _) = blocks[block], !found.contains(generation) { found.append(generation) }
+            }
+            return found
+        }
+        func damaged(_ range: Range<Int>) -> [Int] {
+            range.filter { block in
+                guard block >= 0, block < blocks.count else { return false }
+                if case .damaged = blocks[block] { return true } else { return false }
+            }
+        }
+        let primary = header(from: primaryStart, isCopy: false)
+        let copy = header(from: copyStart, isCopy: true)
         guard let found = primary ?? copy else {
-            let first = min(primaryStart ?? at, at)
-            let unwritten = (first..<end).contains { if case .older = blocks[$0] { true } else { false } }
-            // Where even its extent is not known, what follows it in this generation tells; an older block right after
-            // the last known one may be its end that was never written.
-            let isCutShort = end < blocks.count && { if case .older = blocks[end] { true } else { false } }()
+            // Not even its extent is known: from the batch before it to its last block, or, where that is not there,
+            // over what is unreadable behind the last one that is.
+            let seen = end
+            if !isEndSeen { while end < blocks.count, case .damaged = blocks[end] { end += 1 } }
+            let first = min(expected, at)
+            // An older block where it has to go on was never written; a bad one may have been its end.
+            let open = isEndSeen || end > seen ? end : min(end + 1, blocks.count)
             return ScannedBatch(
                 sequence: sequence, generation: generation, firstBlock: first, blockCount: end - first,
-                content: .unreadable, hasUnwrittenBlock: unwritten || isCutShort)
+                content: .unreadable, olderGenerations: older(first..<open), badBlocks: Array(first..<end))
         }
-        let first = primaryStart ?? (copyStart! - found.primaryBlocks)
+        // Both starts follow from either, by the header.
+        let first = max(0, primary != nil ? primaryStart! : copyStart! - found.primaryBlocks)
+        let copyFirst = first + found.primaryBlocks
         let total = found.primaryBlocks + found.copyBlocks
-        var hasUnwritten = first < 0 || first + total > blocks.count
-        for block in max(0, first)..<max(0, min(blocks.count, first + total)) {
-            if case .older = blocks[block] { hasUnwritten = true }
-        }
+        var bad = damaged(first..<first + total)
         let records = Self.records(
-            primary: primary, copy: copy, found: found,
-            payload: { ordinal in
-                guard isOf(first + ordinal, UInt32(ordinal)) else { return nil }
-                let offset = (first + ordinal) * JournalFormat.blockBytes + JournalFormat.frameBytes
-                return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + JournalFormat.blockPayload])
-            }, seed: seed, identity: identity)
+            primary: primary, copy: copy, found: found, first: first, copyFirst: copyFirst,
+            payload: { content(first + $0, $0, isCopy: false) }, seed: seed, identity: identity, bad: &bad)
+        if primary == nil, let block = content(first, 0, isCopy: false), block.count > 0 { bad.append(first) }
+        if copy == nil, let block = content(copyFirst, 0, isCopy: true), block.count > 0 { bad.append(copyFirst) }
+        for (start, length, isCopy) in [
+            (first, found.headerBytes + found.payloadBytes, false), (copyFirst, found.headerBytes, true),
+        ] {
+            // What lies behind the content of a copy's last block is zero.
+            let last = (length - 1) / JournalFormat.blockPayload
+            if let block = content(start + last, last, isCopy: isCopy),
+                !Self.isZero(UnsafeRawBufferPointer(rebasing: block[(length - last * JournalFormat.blockPayload)...]))
+            {
+                bad.append(start + last)
+            }
+        }
         return ScannedBatch(
-            sequence: sequence, generation: generation, firstBlock: max(0, first), blockCount: total,
-            content: .records(records, ends: found.ends), hasUnwrittenBlock: hasUnwritten)
+            sequence: sequence, generation: generation, firstBlock: first, blockCount: total,
+            content: .records(records, ends: found.ends), olderGenerations: older(first..<first + total),
+            badBlocks: Set(bad).sorted(), isGapBefore: first > expected, segmentBlocks: found.segmentBlocks)
+    }
+
+    private static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var offset = 0
+        while offset + 8 <= bytes.count {
+            if bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self) != 0 { return false }
+            offset += 8
+        }
+        return bytes[offset...].allSatisfy { $0 == 0 }
     }
 
     private static func records(
-        primary: HeaderArea?, copy: HeaderArea?, found: HeaderArea, payload: (Int) -> UnsafeRawBufferPointer?,
-        seed: UInt32, identity: JournalIdentity
+        primary: HeaderArea?, copy: HeaderArea?, found: HeaderArea, first: Int, copyFirst: Int,
+        payload: (Int) -> UnsafeRawBufferPointer?, seed: UInt32, identity: JournalIdentity, bad: inout [Int]
     ) -> [ScannedRecord] {
-        var records: [ScannedRecord] = []
-        records.reserveCapacity(found.recordCount)
-        var offset = found.headerBytes
+        var headers: [RecordHeader?] = []
+        headers.reserveCapacity(found.recordCount)
         for position in 0..<found.recordCount {
-            guard
-                let header = primary?.record(position, seed: seed) ?? copy?.record(position, seed: seed)
-            else {
-                // Its length is unknown, and so is where the payloads after it begin.
-                records.append(.damagedHeader)
-                for _ in position + 1..<max(position + 1, found.recordCount) { records.append(.damagedHeader) }
-                break
-            }
-            let bytes = Self.gather(offset, header.payloadLength, payload)
+            let one = primary?.record(position, seed: seed)
+            let other = copy?.record(position, seed: seed)
+            headers.append(one ?? other)
+            let block = found.block(of: position)
+            if one == nil, primary != nil { bad.append(first + block) }
+            if other == nil, copy != nil { bad.append(copyFirst + block) }
+        }
+        // Where a payload begins follows from the lengths before it; where one of those is lost, from the end.
+        var offsets: [Int?] = Array(repeating: nil, count: headers.count)
+        var offset = found.headerBytes
+        for position in headers.indices {
+            offsets[position] = offset
+            guard let header = headers[position] else { break }
             offset += header.payloadLength
-            if let bytes, CRC32C.of(bytes[...], seed: seed) == header.payloadChecksum,
+        }
+        offset = found.headerBytes + found.payloadBytes
+        for position in headers.indices.reversed() {
+            guard let header = headers[position] else { break }
+            offset -= header.payloadLength
+            offsets[position] = offsets[position] ?? offset
+        }
+        return headers.indices.map { position in
+            guard let header = headers[position] else { return .damagedHeader }
+            let end = found.headerBytes + found.payloadBytes
+            if let start = offsets[position], start >= found.headerBytes, start + header.payloadLength <= end,
+                let bytes = Self.gather(start, header.payloadLength, payload),
+                CRC32C.of(bytes[...], seed: seed) == header.payloadChecksum,
                 let record = header.decode(payload: bytes, identity: identity)
             {
-                records.append(.good(record))
-            } else {
-                records.append(
-                    .damagedPayload(header.group, index: header.index, term: header.term, kind: header.kind))
+                return .good(record)
             }
+            return .damagedPayload(
+                header.group, index: header.index, term: header.term, kind: header.kind,
+                block: first + (offsets[position] ?? found.headerBytes) / JournalFormat.blockPayload)
         }
-        return records
     }
 
     /// `count` bytes of the primary stream from `offset` on; nil where one of their blocks is not readable.
@@ -225,12 +391,17 @@ struct HeaderArea {
     let payloadBytes: Int
     let primaryBlocks: Int
     let copyBlocks: Int
+    let segmentBlocks: Int
     let ends: [BatchEncoder.GroupEnds]
     private let area: [UInt8]
     private let recordStart: Int
 
     /// Nil where the batch's own header does not check.
-    init?(stream: (Int) -> UnsafeRawBufferPointer?, generation: UInt64, sequence: UInt64, seed: UInt32) {
+    ///
+    /// - Parameter maxBlocks: blocks in the file, which bounds what a forged length can ask for.
+    init?(
+        stream: (Int) -> UnsafeRawBufferPointer?, generation: UInt64, sequence: UInt64, seed: UInt32, maxBlocks: Int
+    ) {
         guard let first = stream(0) else { return nil }
         func u32(_ offset: Int) -> UInt32 { UInt32(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
         func u64(_ offset: Int) -> UInt64 { UInt64(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) }
@@ -241,9 +412,14 @@ struct HeaderArea {
         self.payloadBytes = Int(u32(36))
         self.primaryBlocks = Int(u32(40))
         self.copyBlocks = Int(u32(44))
+        self.segmentBlocks = Int(u32(48))
         self.recordStart = JournalFormat.batchHeaderBytes + groupCount * JournalFormat.batchGroupBytes
         guard groupCount <= 1 << 20, self.recordCount <= 1 << 20,
-            self.headerBytes == self.recordStart + self.recordCount * JournalFormat.recordHeaderBytes
+            self.headerBytes == self.recordStart + self.recordCount * JournalFormat.recordHeaderBytes,
+            self.primaryBlocks
+                == (self.headerBytes + self.payloadBytes + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload,
+            self.copyBlocks == (self.headerBytes + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload,
+            self.headerBytes <= maxBlocks * JournalFormat.blockPayload
         else { return nil }
         var area: [UInt8] = []
         area.reserveCapacity(self.headerBytes)
@@ -272,6 +448,11 @@ struct HeaderArea {
         }
         self.ends = ends
         self.area = area
+    }
+
+    /// The block, counted from the copy's first, that holds the record's header (where it begins).
+    func block(of position: Int) -> Int {
+        (self.recordStart + position * JournalFormat.recordHeaderBytes) / JournalFormat.blockPayload
     }
 
     /// Nil where this copy of the record's header is bad.

@@ -250,7 +250,13 @@ public enum WireCodec {
             guard count <= reader.remaining / 61, previousIndex < 1 << 62 else { throw MalformedBytes("more entries than bytes") }
             var entries: [Entry] = []
             entries.reserveCapacity(count)
-            for _ in 0..<count { entries.append(try Self.entry(&reader, group: group, key: key)) }
+            for position in 0..<count {
+                let entry = try Self.entry(&reader, group: group, key: key)
+                guard entry.index == previousIndex + 1 + UInt64(position) else {
+                    throw MalformedBytes("entries that do not follow each other")
+                }
+                entries.append(entry)
+            }
             return .append(
                 Message.Append(
                     previousIndex: previousIndex, previousTerm: previousTerm, entries: entries, commit: commit,

@@ -1,0 +1,165 @@
+import Formats
+import Glibc
+import Journal
+import Replication
+import Testing
+
+@Suite struct SnapshotStoreTests {
+    private let member = MemberID(node: NodeID(2), incarnation: Incarnation(high: 1, low: 2))
+
+    private func mark(_ index: LogIndex) -> SnapshotMark {
+        SnapshotMark(
+            index: index, term: 2, hash: Hash128(low: index, high: 1), time: WallTime(nanoseconds: 9),
+            membership: Membership(voters: [self.member]))
+    }
+
+    private func blocks(_ index: LogIndex) -> [[UInt8]] {
+        (0..<4).map { [UInt8](repeating: UInt8($0) &+ UInt8(truncatingIfNeeded: index), count: 1000 * $0 + 1) }
+    }
+
+    private func store(_ scratch: Scratch, _ done: Collected<SnapshotStore.Done>) throws -> SnapshotStore {
+        try SnapshotStore(directory: scratch.path + "/snapshots") { done.add($0) }
+    }
+
+    /// Writes one and waits for it; gives the number of reports so far.
+    private func write(_ index: LogIndex, _ store: SnapshotStore, _ done: Collected<SnapshotStore.Done>, from count: Int) -> Int {
+        store.begin(.default, self.mark(index))
+        for block in self.blocks(index) { store.block(.default, block) }
+        store.finish(.default)
+        let items = done.wait(for: count + 5)
+        guard case .durable(.default, index) = items[count + 4] else {
+            Issue.record("not durable: \(items[count + 4])")
+            return items.count
+        }
+        return items.count
+    }
+
+    @Test func writtenReadStagedAndLoaded() throws {
+        let (scratch, other) = (Scratch(), Scratch())
+        let (done, received) = (Collected<SnapshotStore.Done>(), Collected<SnapshotStore.Done>())
+        let store = try self.store(scratch, done)
+        let second = try self.store(other, received)
+        defer {
+            store.close()
+            second.close()
+        }
+        var count = self.write(7, store, done, from: 0)
+        let name = "/snapshots/\(GroupID.default.rawValue)-7.snapshot"
+        #expect(try SnapshotFile.verify(scratch.path + name) == self.mark(7))
+        store.read(.default, index: 7, offset: 0, for: self.member)
+        guard case .read(.default, 7, offset: 0, let size, let bytes?, for: self.member) = done.wait(for: count + 1)[count] else {
+            Issue.record("not read")
+            return
+        }
+        count += 1
+        #expect(size == UInt64(bytes.count))
+
+        // In pieces to another node, which has then the same file.
+        var offset = 0
+        var pieces = 0
+        while offset < bytes.count {
+            let piece = Array(bytes[offset..<min(offset + 1500, bytes.count)])
+            second.stage(
+                SnapshotPiece(
+                    group: .default, term: 1, mark: self.mark(7), size: size, offset: UInt64(offset), bytes: piece))
+            offset += piece.count
+            pieces += 1
+            guard case .staged(.default, 7, let next, let isWhole, isDamaged: false) = received.wait(for: pieces)[pieces - 1]
+            else {
+                Issue.record("piece \(pieces) refused")
+                return
+            }
+            #expect(next == UInt64(offset) && isWhole == (offset == bytes.count))
+        }
+        #expect(try other.read(name) == scratch.read(name))
+        second.load(.default, index: 7)
+        let loaded = received.wait(for: pieces + 5)[pieces...]
+        var found: [[UInt8]] = []
+        for case .loaded(.default, 7, let block, let isLast, let failure) in loaded {
+            #expect(failure == nil)
+            if !isLast { found.append(block) }
+        }
+        #expect(found == self.blocks(7))
+
+        store.read(.default, index: 8, offset: 0, for: self.member)
+        guard case .read(_, 8, _, _, bytes: nil, _) = done.wait(for: count + 1)[count] else {
+            Issue.record("a file that is not there was read")
+            return
+        }
+    }
+
+    @Test func everyChangedByteIsFound() throws {
+        let scratch = Scratch()
+        let done = Collected<SnapshotStore.Done>()
+        let store = try self.store(scratch, done)
+        _ = self.write(7, store, done, from: 0)
+        store.close()
+        let name = "snapshots/\(GroupID.default.rawValue)-7.snapshot"
+        let whole = try scratch.read(name)
+        let path = scratch.path + "/" + name
+        let fd = try Files.open(path, O_RDWR)
+        defer { close(fd) }
+        for at in 0..<whole.count where at < 200 || at > whole.count - 40 || at % 7 == 0 {
+            try Files.write(fd, [whole[at] ^ 0x41], at: at, path: path)
+            #expect(throws: (any Error).self, "byte \(at)") { try SnapshotFile.verify(path) }
+            try Files.write(fd, [whole[at]], at: at, path: path)
+        }
+        #expect(throws: Never.self) { try SnapshotFile.verify(path) }
+        for count in [0, 5, 30, whole.count / 2, whole.count - 1] {
+            try scratch.write(name, Array(whole[..<count]))
+            #expect(throws: (any Error).self, "\(count) bytes") { try SnapshotFile.verify(path) }
+        }
+        try scratch.write(name, whole + [0])
+        #expect(throws: (any Error).self, "a byte too many") { try SnapshotFile.verify(path) }
+    }
+
+    @Test func aDamagedBlockIsToldWhenLoadedAndWhenStaged() throws {
+        let scratch = Scratch()
+        let done = Collected<SnapshotStore.Done>()
+        let store = try self.store(scratch, done)
+        defer { store.close() }
+        var count = self.write(7, store, done, from: 0)
+        let name = "snapshots/\(GroupID.default.rawValue)-7.snapshot"
+        var bytes = try scratch.read(name)
+        bytes[bytes.count - 40] ^= 1
+        store.stage(
+            SnapshotPiece(
+                group: .system, term: 1, mark: self.mark(9), size: UInt64(bytes.count), offset: 0, bytes: bytes))
+        guard case .staged(.system, 9, 0, isWhole: false, isDamaged: true) = done.wait(for: count + 1)[count] else {
+            Issue.record("a damaged file was taken")
+            return
+        }
+        count += 1
+        #expect(!Files.list(scratch.path + "/snapshots").contains { $0.hasPrefix("0-") })
+        try scratch.write(name, bytes)
+        store.load(.default, index: 7)
+        let loaded = done.wait(for: count + 4)[count...]
+        var failure: String?
+        for case .loaded(_, _, _, _, let text?) in loaded { failure = text }
+        #expect(failure?.contains("block 3 is bad") == true)
+    }
+
+    @Test func theTwoNewestAreKept() throws {
+        let scratch = Scratch()
+        let done = Collected<SnapshotStore.Done>()
+        let store = try self.store(scratch, done)
+        var count = 0
+        for index in [3, 7, 20, 100] as [LogIndex] { count = self.write(index, store, done, from: count) }
+        store.close()
+        let prefix = "\(GroupID.default.rawValue)-"
+        #expect(Files.list(scratch.path + "/snapshots") == [prefix + "100.snapshot", prefix + "20.snapshot"])
+        try scratch.write("snapshots/5-5.snapshot.part", [1])
+        try self.store(scratch, done).close()
+        #expect(Files.list(scratch.path + "/snapshots").count == 2, "what was not finished goes at a start")
+    }
+
+    @Test(arguments: 0..<100) func noiseIsRefused(seed: UInt64) throws {
+        let scratch = Scratch()
+        var random = Random(seed: seed)
+        var bytes = SnapshotFile.header(self.mark(4))
+        if random.chance(1, in: 2) { bytes = [] }
+        for _ in 0..<random.below(400) { bytes.append(UInt8(truncatingIfNeeded: random.next())) }
+        try scratch.write("x", bytes)
+        #expect(throws: (any Error).self) { try SnapshotFile.verify(scratch.path + "/x") }
+    }
+}
