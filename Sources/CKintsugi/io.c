@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,6 +16,8 @@
 void kintsugi_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int kintsugi_raise_priority(int nice) {
+  struct sched_param one = {.sched_priority = 1};
+  if (pthread_setschedparam(pthread_self(), SCHED_RR, &one) == 0) return 0;
   return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice) == 0 ? 0 : errno;
 }
 

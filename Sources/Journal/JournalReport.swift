@@ -56,6 +56,12 @@ package struct JournalReport: Sendable {
         package var first: LogIndex
         package var last: LogIndex
         package var term: Term
+
+        package init(first: LogIndex, last: LogIndex, term: Term) {
+            self.first = first
+            self.last = last
+            self.term = term
+        }
     }
 
     package struct Batch: Sendable {

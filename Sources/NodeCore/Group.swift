@@ -97,6 +97,8 @@ struct OutgoingSnapshot {
     var to: MemberID
     var mark: SnapshotMark
     var lastProgress: Instant
+    /// Where the stretch begins that was read for the peer last.
+    var offset: UInt64 = 0
     /// The peer found what it had received damaged.
     var wasDamaged = false
 }

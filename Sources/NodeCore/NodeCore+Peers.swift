@@ -89,7 +89,10 @@ extension NodeCore {
         self.peers[at].isRefused = false
         self.peers[at].lastGood = self.now
         self.considerAbstaining()
-        for group in self.groups { group.replica.connected(member.node, now: self.now, into: &group.effects) }
+        for group in self.groups {
+            group.replica.connected(member.node, now: self.now, into: &group.effects)
+            self.resumeSending(group, to: member)
+        }
         self.reconsiderSuspicions()
     }
 

@@ -43,11 +43,13 @@ extension NodeCore {
         group.outgoing[at].lastProgress = self.now
         switch reply.verdict {
         case .more:
+            group.outgoing[at].offset = reply.nextOffset
             self.effects.snapshots.append(
                 .read(group.id, index: reply.index, offset: reply.nextOffset, to: member))
         case .damaged where !group.outgoing[at].wasDamaged:
             // On the way, perhaps.
             group.outgoing[at].wasDamaged = true
+            group.outgoing[at].offset = 0
             self.effects.snapshots.append(.read(group.id, index: reply.index, offset: 0, to: member))
         case .damaged:
             // In our own file. The next checkpoint takes its place.
@@ -59,6 +61,15 @@ extension NodeCore {
             group.replica.snapshotDelivered(to: member, index: reply.index, now: self.now, into: &group.effects)
             self.effects.events.append(.snapshotSent(group.id, reply.index, to: member.node))
         }
+    }
+
+    /// The peer is connected anew: the stretch that was on its way, or the reply to it, is lost with the connection. It goes
+    /// out again; a peer that has more, or has forgotten what it had, says where to go on.
+    func resumeSending(_ group: Group, to member: MemberID) {
+        guard group.isLeader, let at = group.outgoing.firstIndex(where: { $0.to == member }) else { return }
+        group.outgoing[at].lastProgress = self.now
+        self.effects.snapshots.append(
+            .read(group.id, index: group.outgoing[at].mark.index, offset: group.outgoing[at].offset, to: member))
     }
 
     /// Transfers that make no progress are given up; the replica asks again when its peer is there.

@@ -139,12 +139,15 @@ import Testing
         #expect(failure?.contains("block 3 is bad") == true)
     }
 
-    @Test func theTwoNewestAreKept() throws {
+    /// Older files stay until the journal names their successor.
+    @Test func olderOnesGoWhenAsked() throws {
         let scratch = Scratch()
         let done = Collected<SnapshotStore.Done>()
         let store = try self.store(scratch, done)
         var count = 0
         for index in [3, 7, 20, 100] as [LogIndex] { count = self.write(index, store, done, from: count) }
+        #expect(Files.list(scratch.path + "/snapshots").count == 4)
+        store.remove(.default, below: 20)
         store.close()
         let prefix = "\(GroupID.default.rawValue)-"
         #expect(Files.list(scratch.path + "/snapshots") == [prefix + "100.snapshot", prefix + "20.snapshot"])

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 /// What a run of a program came to.
@@ -93,7 +94,7 @@ final class TestCluster {
     deinit {
         _ = try? Program.kintsugi("cluster", "stop", "--dir", self.path)
         // What did not end by itself.
-        for (_, pid) in self.pids where Self.runs(pid, in: self.path) { kill(pid, SIGKILL) }
+        for (_, pid) in self.pids where Self.runs(pid, in: self.path) { Glibc.kill(pid, SIGKILL) }
     }
 
     private static func runs(_ pid: Int32, in directory: String) -> Bool {

@@ -5,7 +5,8 @@
 
 /// Names the calling thread, for tools that list threads. At most 15 bytes count.
 void kintsugi_name_thread(const char *name);
-/// Asks for a higher priority of the calling thread; 0 if granted, else errno.
+/// Asks for a higher priority of the calling thread: before all ordinary threads (SCHED_RR), or else by `nice`. 0 if
+/// granted, else errno. Only for threads that do next to nothing.
 int kintsugi_raise_priority(int nice);
 /// Takes the exclusive lock on a file, not waiting; 0, or errno (EWOULDBLOCK: another process has it).
 int kintsugi_try_lock(int fd);

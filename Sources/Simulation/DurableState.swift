@@ -1,0 +1,94 @@
+import Formats
+import Replication
+
+/// What a journal must give back, as the records say it in the plainest way: the yardstick for recovery.
+struct DurableState: Equatable {
+    struct GroupState: Equatable {
+        var hardState = HardState.initial
+        var snapshot: LogIndex = 0
+        /// By index.
+        var entries: [LogIndex: Hash128] = [:]
+        var last: LogIndex = 0
+    }
+
+    /// By group, sorted; few.
+    private(set) var groups: [(id: GroupID, state: GroupState)] = []
+
+    static func == (a: DurableState, b: DurableState) -> Bool {
+        a.groups.count == b.groups.count
+            && zip(a.groups, b.groups).allSatisfy { $0.id == $1.id && $0.state == $1.state }
+    }
+
+    mutating func apply(_ records: [JournalRecord]) {
+        for record in records {
+            let at = self.index(of: record.group)
+            switch record {
+            case .entry(let entry):
+                self.cut(at, after: entry.index - 1)
+                self.groups[at].state.entries[entry.index] = entry.hash
+                self.groups[at].state.last = entry.index
+            case .truncate(_, let after):
+                self.cut(at, after: after)
+            case .hardState(_, let state):
+                self.groups[at].state.hardState = state
+            case .snapshot(_, let mark):
+                self.groups[at].state.snapshot = max(self.groups[at].state.snapshot, mark.index)
+            case .end:
+                break
+            }
+        }
+    }
+
+    private mutating func cut(_ at: Int, after index: LogIndex) {
+        while self.groups[at].state.last > index {
+            self.groups[at].state.entries[self.groups[at].state.last] = nil
+            self.groups[at].state.last -= 1
+        }
+    }
+
+    private mutating func index(of id: GroupID) -> Int {
+        if let at = self.groups.firstIndex(where: { $0.id == id }) { return at }
+        let at = self.groups.firstIndex { $0.id > id } ?? self.groups.count
+        self.groups.insert((id, GroupState()), at: at)
+        return at
+    }
+
+    /// In what a recovered journal differs from this, in words; nil where it does not.
+    func difference(from recovered: RecoveredJournal) -> String? {
+        for found in recovered.groups where !self.groups.contains(where: { $0.id == found.group }) {
+            guard found.hardState == .initial, found.snapshot == nil, found.entries.isEmpty else {
+                return "group \(found.group): nothing of it was durable"
+            }
+        }
+        for (id, state) in self.groups {
+            let found = recovered[id]
+            let hardState = found?.hardState ?? .initial
+            let entries = found?.entries ?? []
+            if hardState != state.hardState {
+                return "group \(id): term \(hardState.term), vote \(Self.vote(hardState)); "
+                    + "term \(state.hardState.term), vote \(Self.vote(state.hardState)) was durable"
+            }
+            let snapshot = found?.snapshot?.index ?? 0
+            if snapshot != state.snapshot { return "group \(id): snapshot \(snapshot); \(state.snapshot) was durable" }
+            let last = entries.last?.index ?? snapshot
+            if last != max(state.last, snapshot) {
+                return "group \(id): log ends at \(last); \(max(state.last, snapshot)) was durable"
+            }
+            for entry in entries where state.entries[entry.index] != entry.hash {
+                return "group \(id): another entry at \(entry.index) than was durable"
+            }
+        }
+        return nil
+    }
+
+    private static func vote(_ state: HardState) -> String { state.votedFor.map { "\($0)" } ?? "none" }
+
+    /// What was compacted away need not be remembered. Keeps the yardstick small.
+    mutating func forgetBelowSnapshots() {
+        for at in self.groups.indices {
+            let base = self.groups[at].state.snapshot
+            let entries = self.groups[at].state.entries
+            self.groups[at].state.entries = entries.filter { $0.key > base }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+package import Replication
+
+/// A disk with a page cache. A process that is killed leaves the cache as it is; when the power goes, of each sector
+/// that no sync covered either the old content survives or the new, in any combination, and of the changes of names
+/// that no sync of the directory covered the first few.
+///
+/// A sector is written whole or not at all. A sync that fails leaves its pages clean, and lost with the power.
+package final class SimulatedDisk {
+    package static let sectorBytes = 4096
+
+    /// A file's content, by whatever names.
+    package final class File {
+        package fileprivate(set) var bytes: [UInt8] = []
+        /// What is on the medium where it differs from `bytes`, by sector.
+        fileprivate var medium: [Int: Old] = [:]
+        fileprivate var durableCount = 0
+
+        fileprivate struct Old {
+            var bytes: [UInt8]
+            /// A failed sync left the page clean: no later sync writes it.
+            var isLost: Bool
+        }
+    }
+
+    /// One atomic change of names: each to a file, or to none.
+    private typealias Renaming = [(name: String, file: File?)]
+
+    private var names: [(name: String, file: File)] = []
+    private var durableNames: [(name: String, file: File)] = []
+    private var pending: [Renaming] = []
+    /// So many of the next syncs fail.
+    package var failingSyncs = 0
+
+    package init() {}
+    package struct SyncFailed: Error {}
+
+    // MARK: Names
+
+    package func file(_ name: String) -> File? { self.names.first { $0.name == name }?.file }
+
+    /// Names that begin so, sorted.
+    package func list(_ prefix: String) -> [String] { self.names.map(\.name).filter { $0.hasPrefix(prefix) }.sorted() }
+
+    /// A new, empty file under this name, in place of what was there.
+    package func create(_ name: String) -> File {
+        let file = File()
+        self.change([(name, file)])
+        return file
+    }
+
+    package func remove(_ name: String) {
+        if self.file(name) != nil { self.change([(name, nil)]) }
+    }
+
+    package func rename(_ from: String, _ to: String) {
+        guard let file = self.file(from) else { return }
+        self.change([(from, nil), (to, file)])
+    }
+
+    package func syncDirectory() {
+        self.durableNames = self.names
+        self.pending.removeAll()
+    }
+
+    private func change(_ renaming: Renaming) {
+        Self.apply(renaming, to: &self.names)
+        self.pending.append(renaming)
+    }
+
+    private static func apply(_ renaming: Renaming, to names: inout [(name: String, file: File)]) {
+        for (name, file) in renaming {
+            names.removeAll { $0.name == name }
+            if let file { names.append((name, file)) }
+        }
+    }
+
+    // MARK: Contents
+
+    func write(_ file: File, _ bytes: ArraySlice<UInt8>, at offset: Int) {
+        guard !bytes.isEmpty else { return }
+        let end = offset + bytes.count
+        for sector in offset / Self.sectorBytes...(end - 1) / Self.sectorBytes {
+            guard file.medium[sector] == nil else {
+                // Dirty again.
+                file.medium[sector]?.isLost = false
+                continue
+            }
+            let start = sector * Self.sectorBytes
+            let known = max(0, min(file.bytes.count, start + Self.sectorBytes) - start)
+            file.medium[sector] = File.Old(
+                bytes: known > 0 ? Array(file.bytes[start..<start + known]) : [], isLost: false)
+        }
+        if offset == file.bytes.count { return file.bytes.append(contentsOf: bytes) }
+        if end > file.bytes.count {
+            file.bytes.append(contentsOf: [UInt8](repeating: 0, count: end - file.bytes.count))
+        }
+        file.bytes.withUnsafeMutableBytes { target in
+            bytes.withUnsafeBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: target[offset..<end]).copyMemory(from: source)
+            }
+        }
+    }
+
+    package func write(_ file: File, _ bytes: [UInt8], at offset: Int) { self.write(file, bytes[...], at: offset) }
+
+    package func sync(_ file: File) throws(SyncFailed) {
+        if self.failingSyncs > 0 {
+            self.failingSyncs -= 1
+            for sector in file.medium.keys.sorted() { file.medium[sector]?.isLost = true }
+            throw SyncFailed()
+        }
+        file.medium = file.medium.filter { $0.value.isLost }
+        file.durableCount = file.bytes.count
+    }
+
+    /// A sync that no drawn failure hits: those are the journal's batches' alone.
+    func syncUnfailing(_ file: File) {
+        let failing = self.failingSyncs
+        self.failingSyncs = 0
+        try? self.sync(file)
+        self.failingSyncs = failing
+    }
+
+    /// Creates or replaces a small file as a careful program does: beside it, synced, renamed, the directory synced.
+    func replace(_ name: String, with bytes: [UInt8]) {
+        let temporary = name + ".new"
+        let file = self.create(temporary)
+        self.write(file, bytes, at: 0)
+        self.syncUnfailing(file)
+        self.rename(temporary, name)
+        self.syncDirectory()
+    }
+
+    // MARK: Power
+
+    /// The power goes, and comes back: what was not synced survives in part.
+    package func losePower(_ random: inout Random) {
+        let kept = self.pending.isEmpty ? 0 : Int(random.below(UInt64(self.pending.count) + 1))
+        for renaming in self.pending.prefix(kept) { Self.apply(renaming, to: &self.durableNames) }
+        self.pending.removeAll()
+        self.names = self.durableNames
+        for (_, file) in self.names.sorted(by: { $0.name < $1.name }) { self.losePower(file, &random) }
+        self.durableNames = self.names
+        self.failingSyncs = 0
+    }
+
+    private func losePower(_ file: File, _ random: inout Random) {
+        // Often all or nothing went out; else each sector for itself.
+        let mode = random.below(4)
+        for sector in file.medium.keys.sorted() {
+            guard let old = file.medium[sector] else { continue }
+            let survives = mode == 0 ? true : mode == 1 ? false : random.chance(1, in: 2)
+            if survives, !old.isLost { continue }
+            let start = sector * Self.sectorBytes
+            for at in start..<min(start + Self.sectorBytes, file.bytes.count) {
+                file.bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
+            }
+        }
+        file.medium.removeAll()
+        if file.bytes.count > file.durableCount, random.chance(1, in: 2) {
+            file.bytes.removeSubrange(file.durableCount...)
+        }
+        file.durableCount = file.bytes.count
+    }
+}

@@ -1,0 +1,87 @@
+import Formats
+import NodeCore
+import Replication
+
+/// A machine and the process on it, when there is one.
+final class SimulatedNode {
+    enum Power {
+        /// The process runs, or is paused.
+        case up
+        /// The machine runs, the process does not: dials are refused.
+        case down
+        /// Nothing answers.
+        case off
+    }
+
+    struct Peer {
+        var link: SimulatedConnection?
+        /// The peer's, as it said when the connection was made.
+        var linkRun: Run = 0
+        var outbox: [UInt8] = []
+        var delay: Nanoseconds = 0
+        var isDialling = false
+        /// The outcome of the next dial tells whether the peer is gone.
+        var isTesting = false
+        /// Heartbeats under way to this node or in its socket: when each arrives, and what it says.
+        var beats: [Beat] = []
+        var latest: Beat?
+        var seen = RunMark.none
+    }
+
+    struct Beat {
+        var at: Nanoseconds
+        var run: Run
+        var coreAge: Nanoseconds
+        var syncAge: Nanoseconds
+    }
+
+    let index: Int
+    let member: MemberID
+    let disk: SimulatedDisk
+    /// Counts starts and ends of processes: an event of an earlier life is void.
+    var life = 0
+    var power = Power.down
+    var isPaused = false
+    /// Events that wait for a paused process.
+    var deferred: [World.Event] = []
+    /// What the journal may hold at the next start.
+    var expected = [DurableState()]
+    var lastRun: Run = 0
+
+    // The clocks: what is added to the simulated time.
+    var bootOffset: Nanoseconds = 0
+    var wallOffset: Nanoseconds = 0
+
+    // The process.
+    var core: NodeCore?
+    var run = RunMark.none
+    var journal: SimulatedJournal?
+    var snapshots: SimulatedSnapshots?
+    var peers: [Peer] = []
+    var isTurnScheduled = false
+    var hasBegun = false
+    var wakeAt: Instant?
+    var lastTurn: Nanoseconds = 0
+    var isJournalBusy = false
+    var isSnapshotBusy = false
+    var isStopping = false
+    /// Up to this index of each group commits were checked in this life.
+    var checkedCommit: [LogIndex] = [0, 0]
+    var wasLeader = [false, false]
+    var checkedApplied: [LogIndex] = [0, 0]
+
+    // Faults under way.
+    var diskExtra: Nanoseconds = 0
+
+    init(index: Int, member: MemberID, disk: SimulatedDisk) {
+        self.index = index
+        self.member = member
+        self.disk = disk
+    }
+
+    var number: UInt32 { self.member.node.rawValue }
+    var isRunning: Bool { self.power == .up }
+
+    func instant(at time: Nanoseconds) -> Instant { Instant(nanoseconds: time + self.bootOffset) }
+    func wall(at time: Nanoseconds) -> WallTime { WallTime(nanoseconds: time + self.wallOffset) }
+}

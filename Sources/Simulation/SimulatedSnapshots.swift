@@ -1,0 +1,163 @@
+import Formats
+import NodeCore
+import Replication
+
+/// A node's snapshot files on a simulated disk: what `SnapshotStore` does on its thread, one piece of work at a time.
+struct SimulatedSnapshots {
+    enum Done {
+        case blockWritten(GroupID)
+        case durable(GroupID, LogIndex)
+        case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
+        case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
+        /// All blocks in order; nil where the file is gone or bad.
+        case loaded(GroupID, LogIndex, blocks: [[UInt8]]?)
+    }
+
+    enum Work {
+        case action(SnapshotAction)
+        /// The journal durably names the snapshot at the index: older ones go.
+        case removeOlder(GroupID, than: LogIndex)
+        /// Small file work that must not hold up the core: a file, and what replaces it.
+        case replace(String, [UInt8])
+    }
+
+    private struct Writing {
+        var group: GroupID
+        var mark: SnapshotMark
+        var name: String
+        var file: SimulatedDisk.File
+        var blocks: UInt64 = 0
+        var checksum: UInt32 = 0
+    }
+
+    /// Bytes of a file sent at once. Small, so that transfers take several steps.
+    static let stretchBytes = 6 << 10
+
+    private let disk: SimulatedDisk
+    private var work: [Work] = []
+    private var writing: [Writing] = []
+    private var staging: [(group: GroupID, index: LogIndex, name: String, file: SimulatedDisk.File)] = []
+
+    init(disk: SimulatedDisk) {
+        self.disk = disk
+        for name in disk.list("snapshots/") where name.hasSuffix(".part") { disk.remove(name) }
+    }
+
+    mutating func add(_ work: Work) { self.work.append(work) }
+    var hasWork: Bool { !self.work.isEmpty }
+
+    static func name(_ group: GroupID, _ index: LogIndex) -> String { "snapshots/\(group.rawValue)-\(index).snapshot" }
+
+    /// Does the oldest piece of work.
+    mutating func perform() -> Done? {
+        guard !self.work.isEmpty else { return nil }
+        switch self.work.removeFirst() {
+        case .replace(let name, let bytes):
+            self.disk.replace(name, with: bytes)
+            return nil
+        case .removeOlder(let group, let index):
+            self.removeOlder(group, than: index)
+            return nil
+        case .action(let action):
+            return self.perform(action)
+        }
+    }
+
+    private mutating func perform(_ action: SnapshotAction) -> Done? {
+        switch action {
+        case .begin(let group, let mark):
+            self.drop(group)
+            let name = Self.name(group, mark.index) + ".part"
+            let file = self.disk.create(name)
+            self.disk.write(file, SnapshotFormat.header(mark), at: 0)
+            self.writing.append(Writing(group: group, mark: mark, name: name, file: file))
+            return nil
+        case .block(let group, let bytes):
+            if let at = self.writing.firstIndex(where: { $0.group == group }) {
+                let framed = SnapshotFormat.frame(bytes, chain: &self.writing[at].checksum)
+                self.disk.write(self.writing[at].file, framed, at: self.writing[at].file.bytes.count)
+                self.writing[at].blocks += 1
+            }
+            return .blockWritten(group)
+        case .finish(let group):
+            return self.finish(group)
+        case .abandon(let group):
+            self.drop(group)
+            return nil
+        case .read(let group, let index, let offset, let member):
+            guard let file = self.disk.file(Self.name(group, index)), offset < UInt64(file.bytes.count) else {
+                return .read(group, index, offset: offset, size: 0, bytes: nil, for: member)
+            }
+            let end = min(file.bytes.count, Int(offset) + Self.stretchBytes)
+            return .read(
+                group, index, offset: offset, size: UInt64(file.bytes.count),
+                bytes: Array(file.bytes[Int(offset)..<end]),
+                for: member)
+        case .stage(let piece, _):
+            return self.stage(piece)
+        case .load(let group, let index):
+            guard let file = self.disk.file(Self.name(group, index)), let found = try? SnapshotFormat.read(file.bytes)
+            else {
+                return .loaded(group, index, blocks: nil)
+            }
+            return .loaded(group, index, blocks: found.blocks)
+        }
+    }
+
+    private mutating func finish(_ group: GroupID) -> Done? {
+        guard let at = self.writing.firstIndex(where: { $0.group == group }) else { return nil }
+        let done = self.writing.remove(at: at)
+        let footer = SnapshotFormat.footer(blocks: done.blocks, checksum: done.checksum)
+        self.disk.write(done.file, footer, at: done.file.bytes.count)
+        self.publish(done.file, done.name, group, done.mark.index)
+        return .durable(group, done.mark.index)
+    }
+
+    private mutating func publish(_ file: SimulatedDisk.File, _ part: String, _ group: GroupID, _ index: LogIndex) {
+        self.disk.syncUnfailing(file)
+        self.disk.rename(part, Self.name(group, index))
+        self.disk.syncDirectory()
+    }
+
+    private func removeOlder(_ group: GroupID, than index: LogIndex) {
+        let prefix = "snapshots/\(group.rawValue)-"
+        for name in self.disk.list(prefix) where name.hasSuffix(".snapshot") {
+            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index {
+                self.disk.remove(name)
+            }
+        }
+    }
+
+    private mutating func drop(_ group: GroupID) {
+        for file in self.writing where file.group == group { self.disk.remove(file.name) }
+        self.writing.removeAll { $0.group == group }
+    }
+
+    private mutating func stage(_ piece: SnapshotPiece) -> Done {
+        let index = piece.mark.index
+        let part = Self.name(piece.group, index) + ".part"
+        if piece.offset == 0 {
+            for file in self.staging where file.group == piece.group && file.index != index {
+                self.disk.remove(file.name)
+            }
+            self.staging.removeAll { $0.group == piece.group }
+            self.staging.append((piece.group, index, part, self.disk.create(part)))
+        }
+        guard let at = self.staging.firstIndex(where: { $0.group == piece.group && $0.index == index }) else {
+            return .staged(piece.group, index, nextOffset: 0, isWhole: false, isDamaged: true)
+        }
+        let file = self.staging[at].file
+        self.disk.write(file, piece.bytes, at: Int(piece.offset))
+        let next = piece.offset + UInt64(piece.bytes.count)
+        guard next >= piece.size else {
+            return .staged(piece.group, index, nextOffset: next, isWhole: false, isDamaged: false)
+        }
+        self.staging.remove(at: at)
+        guard let found = try? SnapshotFormat.read(file.bytes), found.mark == piece.mark else {
+            self.disk.remove(part)
+            return .staged(piece.group, index, nextOffset: 0, isWhole: false, isDamaged: true)
+        }
+        self.publish(file, part, piece.group, index)
+        return .staged(piece.group, index, nextOffset: next, isWhole: true, isDamaged: false)
+    }
+}

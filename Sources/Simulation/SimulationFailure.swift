@@ -1,0 +1,103 @@
+package import Replication
+
+/// What must hold in every run.
+package enum SimulationInvariant: String, Sendable, CaseIterable {
+    /// At most one leader a term and group.
+    case oneLeaderATerm
+    /// A new leader has every entry that was committed in an earlier term.
+    case leaderCompleteness
+    /// An entry once committed on a node stands at its index for ever, on every node.
+    case committedEntriesStay
+    /// Logs that have an entry of one index and term have the same entry there, and the same before it.
+    case logMatching
+    /// No replica finds its log contradicted by a leader's.
+    case noDivergence
+    /// Equal applied indexes, equal states.
+    case equalStates
+    /// After a start a journal has all that was durable, and nothing that was not written.
+    case durableStateSurvives
+    /// A journal reports no damage where none was done.
+    case journalReadable
+    /// A snapshot that the journal names can be read.
+    case snapshotReadable
+    /// No run of a node is forgotten by its disk.
+    case runsGrow
+    /// A connection gets one reply a request, in the order asked, of the form that belongs to the command.
+    case repliesInOrder
+    /// A command takes effect at most once.
+    case exactlyOnce
+    /// What was acknowledged is there in the end.
+    case noAcknowledgedWriteLost
+    /// What was refused never takes effect.
+    case refusedNeverApplied
+    /// Every read and write of a key takes effect at one instant between its request and its reply.
+    case linearizability
+    /// Requests of one connection take effect in the order sent.
+    case sessionOrder
+    /// Once healed, every group has a leader, every node serves, and states become equal, within a bound.
+    case liveness
+    /// Every request has an answer within its time.
+    case requestsAnswered
+    /// The ledger of incidents is the same on all nodes.
+    case equalLedgers
+    /// Messages between nodes survive their own encoding.
+    case wireRoundTrip
+    /// The run comes to an end.
+    case terminates
+}
+
+/// A run in which something did not hold. Running the same options again ends at the same event.
+package struct SimulationFailure: Error, Sendable, CustomStringConvertible {
+    package var seed: UInt64
+    package var nodes: Int
+    /// Simulated time since the run began.
+    package var time: Nanoseconds
+    /// Number of the event, from 1.
+    package var step: Int
+    package var invariant: SimulationInvariant
+    package var detail: String
+    /// The events before it, oldest first.
+    package var trace: [TraceEvent]
+
+    package var description: String {
+        let head =
+            "seed \(self.seed), \(self.nodes) nodes, \(self.time / 1_000_000) ms, step \(self.step): "
+            + "\(self.invariant.rawValue): \(self.detail)"
+        return self.trace.reduce(head) { $0 + "\n    \($1)" }
+    }
+}
+
+/// What a check found, before the world adds where and when.
+package struct Violation: Error {
+    package var invariant: SimulationInvariant
+    package var detail: String
+
+    init(_ invariant: SimulationInvariant, _ detail: String) {
+        self.invariant = invariant
+        self.detail = detail
+    }
+}
+
+/// What a run that held came to.
+package struct SimulationReport: Sendable {
+    package var seed: UInt64
+    /// Of every event of the run.
+    package var traceHash: UInt64
+    package var events: Int
+    /// Simulated time.
+    package var duration: Nanoseconds
+    package var operations: Int
+    package var acknowledged: Int
+    /// Operations whose outcome stayed open to their client.
+    package var open: Int
+    package var refused: Int
+    package var faults: Int
+    /// Changes of leader seen, over all groups.
+    package var leaders: Int
+    package var restarts: Int
+    package var snapshotsInstalled: Int
+    package var checkpoints: Int
+    package var incidents: Int
+    /// From the healing to full service with equal states.
+    package var recovery: Nanoseconds
+}

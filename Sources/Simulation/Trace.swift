@@ -1,0 +1,107 @@
+package import Replication
+
+/// One thing that happened in a run, as numbers: cheap to note, made readable only for a failure.
+package struct TraceEvent: Sendable, BitwiseCopyable {
+    package enum Kind: UInt8, Sendable, BitwiseCopyable {
+        case started = 1
+        case crashed, lostPower, stopping, stopped, paused, resumed, ended
+        case connected, disconnected, refused, message, turn
+        case journalWritten, syncFailed, snapshotDone
+        case role, suspected, trusted, checkpoint, installed, sessionRefused, gap, diverged
+        case invoked, answered, clientClosed
+        case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase
+    }
+
+    /// Simulated time since the run began.
+    package var time: Nanoseconds
+    package var kind: Kind
+    /// The node's number; 0: the world.
+    package var node: UInt32
+    package var a: UInt64
+    package var b: UInt64
+}
+
+extension TraceEvent: CustomStringConvertible {
+    package var description: String {
+        let micro = self.time / 1000
+        let stamp = "\(micro / 1000).\(String(micro % 1000 + 1000).dropFirst()) ms"
+        return "\(stamp)  \(self.node == 0 ? "world" : "node \(self.node)")  \(self.text)"
+    }
+
+    private var text: String {
+        switch self.kind {
+        case .started: "starts as run \(self.a)\(self.b == 1 ? ", after a crash during recovery" : "")"
+        case .crashed: "is killed"
+        case .lostPower: "loses power"
+        case .stopping: "is asked to stop"
+        case .stopped: "has stopped"
+        case .paused: "is paused"
+        case .resumed: "goes on"
+        case .ended: "ends itself"
+        case .connected: "connected to node \(self.a), run \(self.b)"
+        case .disconnected: "lost its connection to node \(self.a)"
+        case .refused: "is refused by node \(self.a)"
+        case .message: "receives \(self.b) bytes from node \(self.a)"
+        case .turn: "turn: \(self.a >> 32) records, \(self.a & 0xffff_ffff) messages, \(self.b) replies"
+        case .journalWritten: "journal durable up to ticket \(self.a), \(self.b) records"
+        case .syncFailed: "a sync fails"
+        case .snapshotDone: "snapshot work done for group \(GroupID(rawValue: self.a)) at \(self.b)"
+        case .role:
+            "group \(self.a & 0xff): \(Self.role(self.a >> 8)) in term \(self.b & 0xffff_ffff), leader \(self.b >> 32)"
+        case .suspected: "suspects node \(self.a) (cause \(self.b))"
+        case .trusted: "trusts node \(self.a) again"
+        case .checkpoint: "group \(GroupID(rawValue: self.a)): checkpoint at \(self.b)"
+        case .installed: "group \(GroupID(rawValue: self.a)): snapshot installed at \(self.b)"
+        case .sessionRefused: "commands of node \(self.a), run \(self.b) refused"
+        case .gap: "gap in a stream: \(self.a) expected, \(self.b) found"
+        case .diverged: "its log contradicts node \(self.a)'s at \(self.b)"
+        case .invoked: "operation \(self.a) on connection \(self.b)"
+        case .answered: "operation \(self.a) answered (\(self.b))"
+        case .clientClosed: "connection \(self.a) closed with \(self.b) operations open"
+        case .cut: "cannot reach node \(self.a) for \(self.b / 1_000_000) ms"
+        case .cutEnded: "can reach node \(self.a) again"
+        case .dropped: "its connection to node \(self.a) is reset"
+        case .slowLink: "its messages to node \(self.a) take up to \(self.b / 1_000_000) ms longer"
+        case .slowDisk: "its disk takes up to \(self.a / 1_000_000) ms a sync"
+        case .transfer: "is asked to hand over group \(GroupID(rawValue: self.a))"
+        case .healed: "everything is healed"
+        case .phase: "phase \(self.a)"
+        }
+    }
+
+    private static func role(_ value: UInt64) -> String { Role(rawValue: UInt8(value & 0xff)).map { "\($0)" } ?? "?" }
+}
+
+/// The events of a run: a hash over all of them, and the last ones in full.
+struct Trace {
+    private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    private(set) var count = 0
+    private var ring: [TraceEvent] = []
+    private let limit: Int
+
+    init(limit: Int) {
+        self.limit = max(1, limit)
+        self.ring.reserveCapacity(self.limit)
+    }
+
+    mutating func note(_ event: TraceEvent) {
+        self.mix(event.time)
+        self.mix(UInt64(event.kind.rawValue) << 32 | UInt64(event.node))
+        self.mix(event.a)
+        self.mix(event.b)
+        if self.ring.count < self.limit { self.ring.append(event) } else { self.ring[self.count % self.limit] = event }
+        self.count += 1
+    }
+
+    private mutating func mix(_ word: UInt64) {
+        self.hash = (self.hash ^ word) &* 0x9e37_79b9_7f4a_7c15
+        self.hash ^= self.hash >> 29
+    }
+
+    /// The last events, oldest first.
+    var tail: [TraceEvent] {
+        if self.count <= self.limit { return self.ring }
+        let start = self.count % self.limit
+        return Array(self.ring[start...] + self.ring[..<start])
+    }
+}

@@ -1,0 +1,385 @@
+import Formats
+import NodeCore
+import Replication
+
+/// The shell around a core: what `Runtime` does with an event loop, threads, sockets and files is done here by events,
+/// in the same order.
+extension World {
+    // MARK: Start
+
+    func start(_ node: SimulatedNode) throws {
+        let isFirst = node.lastRun == 0
+        if !isFirst { self.counts.restarts += 1 }
+        let wasOff = node.power == .off
+        node.life += 1
+        node.power = .up
+        node.isPaused = false
+        node.deferred.removeAll()
+
+        // The number of the run is durable before anything else happens.
+        var run = Self.number(node.disk.file("node.identity")?.bytes) + 1
+        if self.options.bug == .repeatsRun, !isFirst { run = node.lastRun }
+        guard self.options.bug == .repeatsRun || run == node.lastRun + 1 else {
+            throw Violation(.runsGrow, "node \(node.number) starts as run \(run) after run \(node.lastRun)")
+        }
+        node.lastRun = run
+        withUnsafeBytes(of: &run) { node.disk.replace("node.identity", with: Array($0)) }
+        node.run = RunMark(run: run, token: self.random.next() | 1)
+
+        let identity = JournalIdentity(
+            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
+        let isCutShort = !isFirst && self.phase == .faults && self.random.chance(1, in: 12)
+        self.note(.started, node, run, isCutShort ? 1 : 0)
+        let (opened, found) = try SimulatedJournal.open(
+            node.disk, identity: identity, expected: node.expected, isCutShort: isCutShort,
+            ignoresSync: self.options.bug == .ignoresSync)
+        guard let journal = opened else {
+            node.power = .down
+            node.life += 1
+            if self.random.chance(1, in: 2) { self.losePower(node) }
+            return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
+        }
+        node.expected = [journal.durable]
+        node.journal = journal
+        node.snapshots = SimulatedSnapshots(disk: node.disk)
+        node.isJournalBusy = false
+        node.isSnapshotBusy = false
+        node.isStopping = false
+        node.isTurnScheduled = false
+        node.hasBegun = false
+        node.wakeAt = nil
+        node.lastTurn = self.now
+        node.checkedCommit = [0, 0]
+        node.checkedApplied = [0, 0]
+        node.wasLeader = [false, false]
+        node.peers = self.nodes.map { _ in SimulatedNode.Peer() }
+        self.restorePeerRuns(of: node)
+
+        var configuration = NodeConfiguration(
+            cluster: self.cluster, me: node.member, run: run, founders: self.nodes.map(\.member),
+            seed: self.random.next())
+        configuration.runToken = node.run.token
+        configuration.requestTimeout = self.requestTimeout
+        configuration.checkpointBytes = self.checkpointBytes
+        configuration.checkpointInterval = .milliseconds(1500)
+        configuration.snapshotBlockBytes = 1 << 10
+        configuration.cacheShards = 16
+        var detector = FailureDetector.Options()
+        detector.sickAfter = self.sickAfter
+        let groups = Dictionary(uniqueKeysWithValues: found.groups.map { ($0.group, $0) })
+        node.core = NodeCore(
+            configuration, recovered: groups, detector: FailureDetector(detector),
+            now: node.instant(at: self.now))
+
+        self.begin(node)
+        for (group, index) in node.core!.snapshotsToLoad { self.add(.action(.load(group, index: index)), to: node) }
+        self.startTransport(node)
+        self.after(self.random.below(Self.tickInterval), .tick(node.index, life: node.life))
+        self.after(self.random.below(Self.heartbeatInterval), .beat(node.index, life: node.life))
+        self.scheduleTurn(node)
+        if wasOff {
+            // What the peers' kernels kept repeating arrives, and is told that nobody knows it.
+            for peer in self.nodes where peer !== node { self.releaseStalled(from: peer.index, to: node.index) }
+        }
+    }
+
+    private static func number(_ bytes: [UInt8]?) -> UInt64 {
+        guard let bytes, bytes.count == 8 else { return 0 }
+        return bytes.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+    }
+
+    /// For each node run and token of the latest run seen.
+    func peerRuns(of node: SimulatedNode) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for peer in node.peers {
+            bytes.append(littleEndian: peer.seen.run)
+            bytes.append(littleEndian: peer.seen.token)
+        }
+        return bytes
+    }
+
+    private func restorePeerRuns(of node: SimulatedNode) {
+        guard let bytes = node.disk.file("peer.runs")?.bytes, bytes.count == 16 * node.peers.count else { return }
+        bytes.withUnsafeBytes { raw in
+            for peer in node.peers.indices {
+                node.peers[peer].seen = RunMark(
+                    run: raw.loadUnaligned(fromByteOffset: 16 * peer, as: UInt64.self),
+                    token: raw.loadUnaligned(fromByteOffset: 16 * peer + 8, as: UInt64.self))
+            }
+        }
+    }
+
+    // MARK: End
+
+    /// The process is killed; its machine goes on.
+    func kill(_ node: SimulatedNode) {
+        guard node.isRunning else { return }
+        self.note(.crashed, node)
+        node.expected = node.journal!.die(&self.random)
+        self.leave(node, isTold: true)
+    }
+
+    /// The machine loses its power; a process on it goes with it.
+    func losePower(_ node: SimulatedNode) {
+        self.note(.lostPower, node)
+        if node.isRunning {
+            node.expected = node.journal!.die(&self.random)
+            self.leave(node, isTold: false)
+        }
+        node.power = .off
+        node.disk.losePower(&self.random)
+        node.bootOffset = 1_000_000_000 + self.random.below(1 << 42)
+    }
+
+    private func leave(_ node: SimulatedNode, isTold: Bool) {
+        self.closeConnections(of: node, isTold: isTold)
+        self.clients.nodeEnded(node.index)
+        node.life += 1
+        node.power = .down
+        node.isPaused = false
+        node.deferred.removeAll()
+        node.core = nil
+    }
+
+    /// The process ends by itself, in good order: what was submitted to its journal is written.
+    private func end(_ node: SimulatedNode, _ kind: TraceEvent.Kind) throws {
+        self.note(kind, node)
+        if kind == .stopped {
+            while node.journal!.hasWaiting || !node.journal!.isIdle {
+                _ = node.journal!.begin(now: node.instant(at: self.now))
+                if case .failed = node.journal!.complete() { break }
+            }
+        }
+        node.expected = node.journal!.die(&self.random)
+        self.leave(node, isTold: true)
+        let pause = self.phase == .faults ? self.random.below(800_000_000) : 1_000_000
+        self.after(pause, .start(node.index, life: node.life))
+    }
+
+    func pause(_ node: SimulatedNode, for length: Nanoseconds) {
+        guard node.isRunning, !node.isPaused else { return }
+        self.note(.paused, node)
+        node.isPaused = true
+        self.after(length, .resume(node.index, life: node.life))
+    }
+
+    func resume(_ node: SimulatedNode) {
+        guard node.isRunning, node.isPaused else { return }
+        self.note(.resumed, node)
+        node.isPaused = false
+        for peer in node.peers.indices {
+            // What came while it stood waits in its socket, and counts from when it is read.
+            for at in node.peers[peer].beats.indices where node.peers[peer].beats[at].at < self.now {
+                node.peers[peer].beats[at].at = self.now
+            }
+        }
+        var deferred: [Event] = []
+        swap(&deferred, &node.deferred)
+        for event in deferred { self.queue.add(event, at: self.now) }
+    }
+
+    // MARK: Turns
+
+    /// To be called before any input of the core.
+    func begin(_ node: SimulatedNode) {
+        guard !node.hasBegun else { return }
+        node.hasBegun = true
+        node.core!.begin(now: node.instant(at: self.now), wall: node.wall(at: self.now))
+    }
+
+    /// Some input is in: a turn runs when this pass of the loop has read all there is.
+    func scheduleTurn(_ node: SimulatedNode) {
+        guard !node.isTurnScheduled else { return }
+        node.isTurnScheduled = true
+        self.after(10_000 + self.random.below(60_000), .turn(node.index, life: node.life))
+    }
+
+    func turn(_ node: SimulatedNode) throws {
+        node.isTurnScheduled = false
+        self.begin(node)
+        node.core!.endTurn()
+        node.hasBegun = false
+        try self.carryOut(node)
+        node.lastTurn = self.now
+        try self.checkInvariants(node)
+        self.armDeadline(node)
+        if node.core!.isStopped { try self.end(node, .stopped) }
+    }
+
+    private func armDeadline(_ node: SimulatedNode) {
+        guard let deadline = node.core!.deadline else { return }
+        let now = node.instant(at: self.now)
+        guard deadline < now + (Self.tickInterval - 2_000_000) else { return }
+        if let wakeAt = node.wakeAt, wakeAt <= deadline, wakeAt > now { return }
+        node.wakeAt = deadline
+        self.after(max(deadline - now, 100_000), .wake(node.index, life: node.life))
+    }
+
+    func wake(_ node: SimulatedNode) {
+        node.wakeAt = nil
+        self.begin(node)
+        node.core!.tick()
+        self.scheduleTurn(node)
+    }
+
+    func tick(_ node: SimulatedNode) {
+        self.begin(node)
+        self.readHeartbeats(node)
+        node.core!.tick()
+        self.scheduleTurn(node)
+        self.after(Self.tickInterval, .tick(node.index, life: node.life))
+    }
+
+    // MARK: Effects
+
+    private func carryOut(_ node: SimulatedNode) throws {
+        let core = node.core!
+        if core.effects.journalTicket > 0 || !core.effects.messages.isEmpty || !core.effects.replies.isEmpty {
+            self.note(
+                .turn, node, UInt64(core.effects.records.count) << 32 | UInt64(core.effects.messages.count),
+                UInt64(core.effects.replies.count))
+        }
+        try self.invariants.note(records: core.effects.records, node: node)
+        if core.effects.journalTicket > 0 {
+            var records: [JournalRecord] = []
+            swap(&records, &core.effects.records)
+            switch self.options.bug {
+            case .losesHardState: records.removeAll { if case .hardState = $0 { true } else { false } }
+            default: break
+            }
+            node.journal!.submit(records, ticket: core.effects.journalTicket)
+            if self.options.bug == .completesBeforeSync {
+                self.after(1_000, .journalDone(node.index, life: node.life, ticket: core.effects.journalTicket))
+            }
+            self.writeOn(node)
+        }
+        for (to, message) in core.effects.messages { self.post(message, from: node, to: to) }
+        self.flush(node)
+        for reply in core.effects.replies {
+            let bytes = core.effects.replyBytes[reply.offset..<reply.offset + reply.count]
+            try self.clientAnswered(reply.client, bytes)
+            if self.options.bug == .repliesTwice { try self.clientAnswered(reply.client, bytes) }
+        }
+        for action in core.effects.snapshots { self.add(.action(action), to: node) }
+        for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
+        for event in core.effects.events { try self.took(event, node) }
+        let wantsTurn = core.effects.wantsTurn
+        core.effects.removeAll()
+        if wantsTurn { self.scheduleTurn(node) }
+    }
+
+    private func took(_ event: NodeEvent, _ node: SimulatedNode) throws {
+        func raw(_ group: GroupID) -> UInt64 { group.rawValue }
+        switch event {
+        case .roleChanged(let group, let role, let term, let leader):
+            self.note(
+                .role, node, UInt64(role.rawValue) << 8 | (group == .system ? 0 : 1),
+                UInt64(leader?.rawValue ?? 0) << 32 | (term & 0xffff_ffff))
+            if role == .candidate { self.considerDeathAtElection() }
+        case .suspected(let peer, let cause): self.note(.suspected, node, UInt64(peer.rawValue), UInt64(cause.rawValue))
+        case .trusted(let peer): self.note(.trusted, node, UInt64(peer.rawValue))
+        case .checkpointDone(let group, let index):
+            self.counts.checkpoints += 1
+            self.note(.checkpoint, node, raw(group), index)
+        case .snapshotInstalled(let group, let index):
+            self.counts.installed += 1
+            self.note(.installed, node, raw(group), index)
+        case .staleRun(let peer, let run):
+            throw Violation(
+                .runsGrow, "node \(peer) has seen run \(run) of node \(node.number), which is in run \(node.run.run)")
+        case .sessionRefused(_, let origin, let run): self.note(.sessionRefused, node, UInt64(origin.rawValue), run)
+        case .sequenceGap(_, let expected, let found): self.note(.gap, node, expected, found)
+        case .diverged(let group, let index, let peer):
+            throw Violation(.noDivergence, "node \(node.number) against node \(peer) in group \(group) at \(index)")
+        case .checkpointBegun, .snapshotSent, .handedOver: break
+        }
+    }
+
+    // MARK: Journal
+
+    private func writeOn(_ node: SimulatedNode) {
+        guard let batch = node.journal!.begin(now: node.instant(at: self.now)) else { return }
+        self.after(self.syncLatency(node, isNewFile: batch.isNewFile), .journal(node.index, life: node.life))
+    }
+
+    private func syncLatency(_ node: SimulatedNode, isNewFile: Bool) -> Nanoseconds {
+        var latency = 100_000 + self.random.below(600_000)
+        if self.random.chance(1, in: 50) { latency += self.random.below(12_000_000) }
+        if node.diskExtra > 0 { latency += self.random.below(node.diskExtra) }
+        return isNewFile ? latency * 4 : latency
+    }
+
+    func journalWritten(_ node: SimulatedNode) throws {
+        switch node.journal!.complete() {
+        case nil:
+            return
+        case .durable(let ticket, let records):
+            self.note(.journalWritten, node, ticket ?? 0, UInt64(records))
+            if let ticket, self.options.bug != .completesBeforeSync {
+                self.after(
+                    20_000 + self.random.below(60_000), .journalDone(node.index, life: node.life, ticket: ticket))
+            }
+            self.writeOn(node)
+        case .again:
+            self.note(.syncFailed, node)
+            self.after(self.syncLatency(node, isNewFile: true), .journal(node.index, life: node.life))
+        case .failed:
+            self.note(.syncFailed, node)
+            try self.end(node, .ended)
+        }
+    }
+
+    func journalCompleted(_ node: SimulatedNode, _ ticket: UInt64) {
+        self.begin(node)
+        node.core!.journalCompleted(ticket)
+        self.scheduleTurn(node)
+    }
+
+    // MARK: Snapshots
+
+    func add(_ work: SimulatedSnapshots.Work, to node: SimulatedNode) {
+        node.snapshots!.add(work)
+        if !node.isSnapshotBusy {
+            node.isSnapshotBusy = true
+            self.after(self.workLatency(node), .snapshots(node.index, life: node.life))
+        }
+    }
+
+    private func workLatency(_ node: SimulatedNode) -> Nanoseconds {
+        100_000 + self.random.below(1_500_000) + (node.diskExtra > 0 ? self.random.below(node.diskExtra) / 4 : 0)
+    }
+
+    func snapshotWorked(_ node: SimulatedNode) throws {
+        let done = node.snapshots!.perform()
+        node.isSnapshotBusy = node.snapshots!.hasWork
+        if node.isSnapshotBusy { self.after(self.workLatency(node), .snapshots(node.index, life: node.life)) }
+        guard let done else { return }
+        self.begin(node)
+        let core = node.core!
+        switch done {
+        case .blockWritten(let group):
+            core.snapshotBlockWritten(group)
+        case .durable(let group, let index):
+            self.note(.snapshotDone, node, group.rawValue, index)
+            core.snapshotDurable(group, index: index)
+        case .read(let group, let index, let offset, let size, let bytes, let member):
+            core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
+        case .staged(let group, let index, let next, let isWhole, let isDamaged):
+            core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
+        case .loaded(let group, let index, let blocks):
+            guard let blocks else {
+                throw Violation(
+                    .snapshotReadable, "node \(node.number), group \(group): the snapshot at \(index) is gone or bad")
+            }
+            do {
+                for block in blocks {
+                    try block.withUnsafeBytes { try core.snapshotLoaded(group, block: $0, isLast: false) }
+                }
+                try core.snapshotLoaded(group, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true)
+            } catch {
+                throw Violation(.snapshotReadable, "node \(node.number): \(error)")
+            }
+        }
+        self.scheduleTurn(node)
+    }
+}

@@ -1,0 +1,240 @@
+import Formats
+import NodeCore
+import Replication
+
+/// A whole cluster in one thread: real cores on simulated clocks, links and disks, with clients, faults and checks. All
+/// that happens follows from the seed.
+///
+/// A run has two phases. In the first, faults come as `FaultModel` draws them. Then everything is healed, and within a
+/// bound every group must have a leader, every node serve, every request have its answer, and all states be equal.
+/// Invariants of the cluster are checked after every turn of a core, the clients' history at the end.
+package final class World {
+    enum Purpose {
+        case data, probe
+    }
+
+    /// What is to happen. Those with a `life` concern one process, and are void after it.
+    enum Event {
+        case tick(Int, life: Int)
+        case turn(Int, life: Int)
+        case wake(Int, life: Int)
+        case beat(Int, life: Int)
+        case journal(Int, life: Int)
+        case journalDone(Int, life: Int, ticket: UInt64)
+        case snapshots(Int, life: Int)
+        case dial(Int, life: Int, to: Int, Purpose)
+        case arrivedDial(Int, life: Int, to: Int, Purpose, since: Nanoseconds)
+        case dialFailed(Int, life: Int, to: Int, isRefused: Bool)
+        case probed(Int, life: Int, to: Int)
+        case submit(Int, life: Int, operation: Int, slot: Int)
+        case arrival(SimulatedConnection, end: Int)
+        case reset(SimulatedConnection, end: Int)
+        case handshakeTimeout(SimulatedConnection, end: Int)
+        case start(Int, life: Int)
+        case kill(Int, life: Int)
+        case resume(Int, life: Int)
+        case mend(Int, Int, era: Int)
+        case mendSlow(Int, Int)
+        case mendDisk(Int)
+        case client(Int)
+        case fault
+        case heal
+        case poll
+    }
+
+    enum Phase: Equatable {
+        case faults, recovering, demanding, settling, done
+    }
+
+    private(set) var options: SimulationOptions
+    /// Drawn once a run, alike on all nodes.
+    let requestTimeout: Nanoseconds
+    let checkpointBytes: Int
+    let sickAfter: Nanoseconds
+    let cluster: ClusterID
+    var random: Random
+    var queue = EventQueue<Event>()
+    /// Simulated time since the run began.
+    var now: Nanoseconds = 0
+    var step = 0
+    var trace: Trace
+    var nodes: [SimulatedNode] = []
+    var network: SimulatedNetwork
+    var invariants = ClusterInvariants()
+    var clients: Clients
+    var phase = Phase.faults
+    /// Raised by the healing: what was to be mended before is mended.
+    var era = 0
+    var healedAt: Nanoseconds = 0
+    var recoveredAt: Nanoseconds = 0
+    var counts = Counts()
+
+    struct Counts {
+        var faults = 0
+        var restarts = 0
+        var installed = 0
+        var checkpoints = 0
+        var incidents = 0
+    }
+
+    // The shell's numbers.
+    static let tickInterval: Nanoseconds = .milliseconds(20)
+    static let heartbeatInterval: Nanoseconds = .milliseconds(40)
+    static let groups = [GroupID.system, GroupID.default]
+
+    /// Runs one simulation to its end.
+    package static func run(_ options: SimulationOptions) throws(SimulationFailure) -> SimulationReport {
+        let world = World(options)
+        do {
+            try world.run()
+        } catch let violation as Violation {
+            throw world.failure(violation)
+        } catch {
+            fatalError("the simulator threw \(error)")
+        }
+        return world.report
+    }
+
+    private init(_ options: SimulationOptions) {
+        self.options = options
+        var random = Random(seed: options.seed)
+        self.options.faults = options.faults.drawn(&random)
+        self.requestTimeout = .milliseconds(300) + random.below(.milliseconds(1800))
+        self.checkpointBytes = (6 << 10) + Int(random.below(48 << 10))
+        self.sickAfter = .milliseconds(300) + random.below(.milliseconds(3700))
+        self.cluster = ClusterID(high: random.next(), low: random.next())
+        self.trace = Trace(limit: options.traceTail)
+        self.network = SimulatedNetwork(nodes: options.nodes, random: &random)
+        self.clients = Clients()
+        for index in 0..<options.nodes {
+            let member = MemberID(
+                node: NodeID(UInt32(index) + 1), incarnation: Incarnation(high: random.next(), low: random.next()))
+            let node = SimulatedNode(index: index, member: member, disk: SimulatedDisk())
+            node.bootOffset = 1_000_000_000 + random.below(1 << 42)
+            node.wallOffset = 1_700_000_000_000_000_000 + random.below(4_000_000_000)
+            self.nodes.append(node)
+        }
+        self.random = random
+        for node in 0..<options.nodes {
+            for _ in 0..<options.connectionsPerNode { self.clients.addSlot(node: node) }
+        }
+    }
+
+    private func run() throws {
+        for node in self.nodes { self.queue.add(.start(node.index, life: 0), at: self.random.below(30_000_000)) }
+        for slot in self.clients.slots.indices {
+            self.queue.add(.client(slot), at: 20_000_000 + self.random.below(60_000_000))
+        }
+        self.queue.add(.fault, at: .milliseconds(300))
+        self.queue.add(.heal, at: self.options.faultTime)
+        while self.phase != .done, let (time, event) = self.queue.removeFirst() {
+            self.now = max(self.now, time)
+            self.step += 1
+            guard self.step < self.options.maxEvents else {
+                throw Violation(.terminates, "\(self.step) events, and no end")
+            }
+            try self.handle(event)
+        }
+        guard self.phase == .done else {
+            throw Violation(.terminates, "nothing is left to happen in phase \(self.phase)")
+        }
+        try self.checkEnd()
+    }
+
+    private func failure(_ violation: Violation) -> SimulationFailure {
+        SimulationFailure(
+            seed: self.options.seed, nodes: self.options.nodes, time: self.now, step: self.step,
+            invariant: violation.invariant, detail: violation.detail, trace: self.trace.tail)
+    }
+
+    private var report: SimulationReport {
+        var report = SimulationReport(
+            seed: self.options.seed, traceHash: self.trace.hash, events: self.step, duration: self.now, operations: 0,
+            acknowledged: 0, open: 0, refused: 0, faults: self.counts.faults, leaders: self.invariants.leaderCount,
+            restarts: self.counts.restarts, snapshotsInstalled: self.counts.installed,
+            checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
+            recovery: self.recoveredAt - self.healedAt)
+        for operation in self.clients.operations {
+            report.operations += 1
+            switch operation.outcome {
+            case .done, .number, .value: report.acknowledged += 1
+            case .pending, .unknown, .lost: report.open += 1
+            case .refused: report.refused += 1
+            }
+        }
+        return report
+    }
+
+    func note(_ kind: TraceEvent.Kind, _ node: SimulatedNode?, _ a: UInt64 = 0, _ b: UInt64 = 0) {
+        self.trace.note(TraceEvent(time: self.now, kind: kind, node: node?.number ?? 0, a: a, b: b))
+    }
+
+    func after(_ delay: Nanoseconds, _ event: Event) { self.queue.add(event, at: self.now + delay) }
+
+    // MARK: Dispatch
+
+    private func handle(_ event: Event) throws {
+        switch event {
+        case .tick(let at, let life), .turn(let at, let life), .wake(let at, let life), .beat(let at, let life),
+            .journal(let at, let life), .journalDone(let at, let life, _), .snapshots(let at, let life),
+            .dial(let at, let life, _, _), .dialFailed(let at, let life, _, _), .probed(let at, let life, _),
+            .submit(let at, let life, _, _):
+            let node = self.nodes[at]
+            guard node.life == life, node.isRunning else { return }
+            if node.isPaused { return node.deferred.append(event) }
+            try self.handle(event, of: node)
+        case .arrivedDial(let at, let life, let to, let purpose, let since):
+            guard self.nodes[at].life == life else { return }
+            self.dialArrived(self.nodes[at], self.nodes[to], purpose, since: since)
+        case .arrival(let connection, let end):
+            try self.arrived(connection, end, event)
+        case .reset(let connection, let end), .handshakeTimeout(let connection, let end):
+            let node = self.nodes[connection.nodes[end]]
+            guard node.life == connection.lives[end], node.isRunning else { return }
+            if node.isPaused { return node.deferred.append(event) }
+            if case .handshakeTimeout = event, connection.states[end] != .handshaking { return }
+            if case .handshakeTimeout = event { self.send(.end, connection, from: end) }
+            self.connectionEnded(node, connection, end)
+        case .start(let at, let life):
+            guard self.nodes[at].life == life, !self.nodes[at].isRunning else { return }
+            try self.start(self.nodes[at])
+        case .kill(let at, let life):
+            if self.nodes[at].life == life, self.nodes[at].isRunning { self.killAtElection(self.nodes[at]) }
+        case .resume(let at, let life):
+            if self.nodes[at].life == life { self.resume(self.nodes[at]) }
+        case .mend(let from, let to, let era):
+            if era == self.era { self.mend(from, to) }
+        case .mendSlow(let from, let to):
+            self.network.slow(from, to, by: 0)
+        case .mendDisk(let at):
+            self.nodes[at].diskExtra = 0
+        case .client(let slot):
+            try self.clientActs(slot)
+        case .fault:
+            self.injectFault()
+        case .heal:
+            self.heal()
+        case .poll:
+            try self.poll()
+        }
+    }
+
+    private func handle(_ event: Event, of node: SimulatedNode) throws {
+        switch event {
+        case .tick: self.tick(node)
+        case .turn: try self.turn(node)
+        case .wake: self.wake(node)
+        case .beat: self.beat(node)
+        case .journal: try self.journalWritten(node)
+        case .journalDone(_, _, let ticket): self.journalCompleted(node, ticket)
+        case .snapshots: try self.snapshotWorked(node)
+        case .dial(_, _, let to, let purpose): self.dial(node, self.nodes[to], purpose)
+        case .dialFailed(_, _, let to, let isRefused): self.dialFailed(node, self.nodes[to], isRefused: isRefused)
+        case .probed(_, _, let to):
+            node.peers[to].isDialling = false
+            node.peers[to].isTesting = false
+        case .submit(_, _, let operation, let slot): try self.submit(operation, slot, node)
+        default: break
+        }
+    }
+}
