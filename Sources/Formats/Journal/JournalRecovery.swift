@@ -353,7 +353,7 @@ extension RecoveredJournal {
                     self.report(
                         file, batch: batch.sequence, block: block, group: group, index: index,
                         "the members in the mark of group \(group)'s snapshot at \(index) are bad", isHole: true)
-                    state.lostMark(group)
+                    state.lostMark(group, index)
                 } else {
                     segment.note(group, index)
                     let isElsewhere = state.has(group, index, term)
@@ -415,6 +415,8 @@ private struct Replay {
         var isEndUncertain = false
         var isVoteUncertain = false
         /// The last batch that names its end names another one than what was read.
+        /// A snapshot that a record named which is not readable any more.
+        var lostMark: LogIndex?
         var disagreement: (end: LogIndex, place: Place)?
     }
 
@@ -453,6 +455,7 @@ private struct Replay {
             self.states[at].isVoteUncertain = false
         case .snapshot(_, let mark):
             if mark.index >= self.states[at].group.snapshot?.index ?? 0 { self.states[at].group.snapshot = mark }
+            if let lost = self.states[at].lostMark, mark.index >= lost { self.states[at].lostMark = nil }
         case .end:
             break
         }
@@ -492,8 +495,12 @@ private struct Replay {
         if !self.states[at].group.holes.contains(index) { self.states[at].group.holes.append(index) }
     }
 
-    /// The log may begin after a mark that is gone.
-    mutating func lostMark(_ group: GroupID) { self.states[self.at(group)].isEndUncertain = true }
+    /// The log may begin after a mark that is gone, and the snapshot before it may be gone too. That what there is ends
+    /// where a later batch says does not tell; only that mark again, or a later one, does.
+    mutating func lostMark(_ group: GroupID, _ index: LogIndex) {
+        let at = self.at(group)
+        self.states[at].lostMark = max(self.states[at].lostMark ?? 0, index)
+    }
 
     mutating func makeUncertain(_ group: GroupID) {
         let at = self.at(group)
@@ -584,7 +591,9 @@ private struct Replay {
                     "the log ends at \(end) by the last batch that names it, and at \(self.end(of: group.group)) by what is there")
             }
             group.isVoteUncertain = state.isVoteUncertain || self.isUncertainForGood
-            if state.isEndUncertain || group.isVoteUncertain { group.isEndUncertain = true }
+            // A log from its first entry on makes up for any mark.
+            let needsLostMark = state.lostMark != nil && group.snapshot != nil
+            if state.isEndUncertain || needsLostMark || group.isVoteUncertain { group.isEndUncertain = true }
             if self.isAnyUncertain, group.group == .system { group.isEndUncertain = true }
             groups.append(group)
         }
