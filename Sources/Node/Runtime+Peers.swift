@@ -41,6 +41,7 @@ extension Runtime: PeerTransportDelegate {
     func readHeartbeats() {
         for peer in self.seed.peers where peer.node.rawValue != self.configuration.node {
             guard let beat = self.heartbeats.latest(of: peer.node) else { continue }
+            self.transport.drop(peer.node, olderThan: beat.run)
             self.core.heard(peer.node, at: beat.at, coreAge: beat.coreAge, syncAge: beat.syncAge)
         }
         self.core.judgeSilence()

@@ -97,7 +97,9 @@ struct OutgoingSnapshot {
     var to: MemberID
     var mark: SnapshotMark
     var lastProgress: Instant
-    /// Where the stretch begins that was read for the peer last.
+    /// When a stretch was last read for it.
+    var sentAt: Instant
+    /// Where that begins.
     var offset: UInt64 = 0
     /// The peer found what it had received damaged.
     var wasDamaged = false

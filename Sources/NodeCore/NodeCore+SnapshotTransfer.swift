@@ -15,7 +15,7 @@ extension NodeCore {
             return
         }
         group.outgoing.removeAll { $0.to == member }
-        group.outgoing.append(OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now))
+        group.outgoing.append(OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now, sentAt: self.now))
         self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))
     }
 
@@ -43,7 +43,10 @@ extension NodeCore {
         group.outgoing[at].lastProgress = self.now
         switch reply.verdict {
         case .more:
+            // Said twice, where the stretch before was sent twice: it is on its way.
+            guard reply.nextOffset != group.outgoing[at].offset else { return }
             group.outgoing[at].offset = reply.nextOffset
+            group.outgoing[at].sentAt = self.now
             self.effects.snapshots.append(
                 .read(group.id, index: reply.index, offset: reply.nextOffset, to: member))
         case .damaged where !group.outgoing[at].wasDamaged:
@@ -68,12 +71,23 @@ extension NodeCore {
     func resumeSending(_ group: Group, to member: MemberID) {
         guard group.isLeader, let at = group.outgoing.firstIndex(where: { $0.to == member }) else { return }
         group.outgoing[at].lastProgress = self.now
-        self.effects.snapshots.append(
-            .read(group.id, index: group.outgoing[at].mark.index, offset: group.outgoing[at].offset, to: member))
+        self.sendAgain(group, at)
     }
 
-    /// Transfers that make no progress are given up; the replica asks again when its peer is there.
+    private func sendAgain(_ group: Group, _ at: Int) {
+        group.outgoing[at].sentAt = self.now
+        self.effects.snapshots.append(
+            .read(
+                group.id, index: group.outgoing[at].mark.index, offset: group.outgoing[at].offset,
+                to: group.outgoing[at].to))
+    }
+
+    /// Transfers that make no progress are given up; the replica asks again when its peer is there. Before, a stretch that
+    /// found the peer busy (it reads its own snapshot back) goes out again.
     func superviseSnapshots(of group: Group) {
+        for at in group.outgoing.indices where group.isLeader && self.now - group.outgoing[at].sentAt > .seconds(1) {
+            self.sendAgain(group, at)
+        }
         for at in group.outgoing.indices.reversed()
         where !group.isLeader || self.now - group.outgoing[at].lastProgress > .seconds(5) {
             let to = group.outgoing.remove(at: at).to

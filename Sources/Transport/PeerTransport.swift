@@ -78,6 +78,8 @@ package final class PeerTransport {
     private struct Peer {
         let address: PeerAddress
         var link: PeerLink?
+        /// At the other end of `link`.
+        var run: Run = 0
         var outbox: [UInt8] = []
         var delay: Int64 = 0
         var isDialling = false
@@ -139,6 +141,16 @@ package final class PeerTransport {
             self.peers[at].link?.write(self.peers[at].outbox)
             self.peers[at].outbox.removeAll(keepingCapacity: self.peers[at].outbox.capacity <= 4 << 20)
         }
+    }
+
+    /// A beat of a later run than the one at the other end of the connection: that one is gone, and nothing says so to
+    /// who has nothing to send.
+    ///
+    /// 1. The power of B's machine goes and comes back. No segment of B's closes the connection at A.
+    /// 2. A has nothing to send to B, so it gets no reset either; B's new run waits for A to dial.
+    package func drop(_ node: NodeID, olderThan run: Run) {
+        guard let at = self.index(of: node), let link = self.peers[at].link, self.peers[at].run < run else { return }
+        link.close()
     }
 
     // MARK: Dialling
@@ -246,6 +258,7 @@ package final class PeerTransport {
         }
         self.peers[at].outbox.removeAll(keepingCapacity: true)
         self.peers[at].link = link
+        self.peers[at].run = hello.run.run
         self.delegate?.peerConnected(hello)
     }
 
