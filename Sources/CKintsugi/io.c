@@ -2,6 +2,7 @@
 #include "kintsugi_io.h"
 #include <stdio.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,3 +33,11 @@ int kintsugi_set_user_timeout(int fd, unsigned milliseconds) {
 }
 
 void kintsugi_buffer_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
+
+void kintsugi_write_back(int fd, off_t offset, off_t length, off_t paced) {
+  sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+  if (offset >= paced) {
+    sync_file_range(fd, offset - paced, length, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    posix_fadvise(fd, offset - paced, length, POSIX_FADV_DONTNEED);
+  }
+}

@@ -27,7 +27,7 @@ package struct CheckpointMalformed: Error, CustomStringConvertible {
     package var description: String
 }
 
-/// Checkpoints: the state at one index as bytes, in canonical order (shard, then key), so that equal states give equal
+/// Checkpoints: the state at one index as bytes, in canonical order (shard, hash, key), so that equal states give equal
 /// bytes.
 ///
 /// The stream is u32 "KCA1", u32 shards, u64 index, u64 time, u64 swept until, u32 sweep shard; then for each shard u64

@@ -1,3 +1,4 @@
+import CKintsugi
 package import Formats
 import Glibc
 package import Replication
@@ -73,12 +74,17 @@ package final class SnapshotStore: Sendable {
 
     // MARK: On the thread
 
+    /// Bytes that are handed to the disk together.
+    private static let stretch = 1 << 20
+
     private struct Writing {
         var group: GroupID
         var mark: SnapshotMark
         var path: String
         var fd: Int32
         var offset: Int
+        /// As far as the system was told to write back.
+        var flushed = 0
         var blocks: UInt64 = 0
         var checksum: UInt32 = 0
         var failure: String?
@@ -157,6 +163,10 @@ package final class SnapshotStore: Sendable {
             writing[at].offset += framed.count
             writing[at].blocks += 1
             writing[at].checksum = SnapshotFile.chain(writing[at].checksum, checksum)
+            while writing[at].offset - writing[at].flushed >= Self.stretch {
+                kintsugi_write_back(writing[at].fd, writing[at].flushed, Self.stretch, 4 * Self.stretch)
+                writing[at].flushed += Self.stretch
+            }
         } catch {
             writing[at].failure = "\(error)"
         }

@@ -64,7 +64,9 @@ struct Checkpoint {
     var isSerialised = false
     var blocksInFlight = 0
     var durable: SnapshotMark?
-    var durableSize: UInt64 = 0
+    /// Bytes of `running` so far, and of `durable`; 0 where that was not taken in this run.
+    var runningSize = 0
+    var durableSize = 0
     /// Bytes of log applied since the last checkpoint entry.
     var bytesSince = 0
     /// `NodeCore.journalBytes` then.

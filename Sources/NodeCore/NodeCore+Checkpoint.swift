@@ -12,8 +12,11 @@ extension NodeCore {
         guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
             group.checkpoint.running == nil, group.incoming == nil
         else { return }
+        // A larger state is written again only after more log, so that checkpoints do not write several times what the log
+        // does; up to a limit, as the log is held in memory until then.
+        let bytes = self.configuration.checkpointBytes
         let isDue =
-            group.checkpoint.bytesSince >= self.configuration.checkpointBytes
+            group.checkpoint.bytesSince >= min(max(bytes, group.checkpoint.durableSize), bytes * 4)
             || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
         // A quiet group's few entries keep every segment since from being used again, as all groups share the journal.
         let holdsJournal =
@@ -42,6 +45,7 @@ extension NodeCore {
             membership: group.replica.membership(at: entry.index))
         group.checkpoint.running = mark
         group.checkpoint.isSerialised = false
+        group.checkpoint.runningSize = 0
         group.checkpoint.blocksInFlight = 0
         self.effects.events.append(.checkpointBegun(group.id, entry.index))
         self.effects.snapshots.append(.begin(group.id, mark))
@@ -74,6 +78,7 @@ extension NodeCore {
 
     private func hand(_ block: [UInt8], of group: Group) {
         group.checkpoint.blocksInFlight += 1
+        group.checkpoint.runningSize += block.count
         self.effects.snapshots.append(.block(group.id, block))
     }
 
@@ -93,6 +98,7 @@ extension NodeCore {
     package func snapshotDurable(_ id: GroupID, index: LogIndex) {
         guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
         group.checkpoint.running = nil
+        group.checkpoint.durableSize = group.checkpoint.runningSize
         self.adopt(mark, of: group)
         self.effects.events.append(.checkpointDone(id, mark.index))
     }

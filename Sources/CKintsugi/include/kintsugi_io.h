@@ -18,3 +18,6 @@ void kintsugi_trim_memory(void);
 int kintsugi_set_user_timeout(int fd, unsigned milliseconds);
 /// Standard output goes out line by line also where it is no terminal.
 void kintsugi_buffer_lines(void);
+/// Starts writing a range of a file to the disk, and waits for the one that lies `paced` bytes before it: so that a large
+/// file does not pile up in memory until its sync, and hold up the syncs of others then. No promise of durability.
+void kintsugi_write_back(int fd, off_t offset, off_t length, off_t paced);

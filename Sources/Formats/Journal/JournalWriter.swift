@@ -25,6 +25,9 @@ package struct JournalWriter: Sendable {
     /// Next block in the current segment; nil: a new segment begins with the next batch.
     private var block: Int?
     private var groups: [GroupState] = []
+    /// Most segments in use at once, since some became free.
+    private var peak = 0
+    private var hasRecycled = false
     private var encoder = BatchEncoder()
     /// As it was before the batch planned last, which may come to nothing.
     private var undo: Undo?
@@ -201,20 +204,29 @@ package struct JournalWriter: Sendable {
             guard !isNeeded else { return }
             self.free.append(oldest.file)
             self.segments.removeFirst()
+            self.hasRecycled = true
         }
     }
 
-    /// Free files beyond those that are worth keeping for the next segments. The caller removes them once the batch
-    /// planned last is durable: it is what made them free.
+    /// Free files beyond what the last round needed, from one time that segments became free to the next: so a steady load
+    /// makes no new ones, and what a burst took is given back. The caller removes them once the batch planned last is
+    /// durable: it is what made them free.
     package mutating func takeSurplus() -> [UInt32] {
-        guard self.free.count > Self.maxFree else { return [] }
-        let surplus = Array(self.free[Self.maxFree...])
-        self.free.removeSubrange(Self.maxFree...)
+        guard self.hasRecycled else {
+            self.peak = max(self.peak, self.segments.count)
+            return []
+        }
+        self.hasRecycled = false
+        let keep = max(0, max(Self.minFiles, self.peak) - self.segments.count)
+        self.peak = self.segments.count
+        guard self.free.count > keep else { return [] }
+        let surplus = Array(self.free[keep...])
+        self.free.removeSubrange(keep...)
         return surplus
     }
 
-    /// Enough that a steady load makes no new files.
-    private static let maxFree = 2
+    /// Kept at any rate, in use or free.
+    private static let minFiles = 4
 
     /// Files that hold nothing needed.
     package var freeFiles: Int { self.free.count }
