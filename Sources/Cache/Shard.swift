@@ -1,3 +1,4 @@
+import CKintsugi
 import Glibc
 import Replication
 
@@ -40,6 +41,16 @@ struct Shard {
             }
             slot = (slot + 1) & mask
         }
+    }
+
+    func prefetchSlot(_ hash: UInt64) {
+        if self.capacity > 0 { kintsugi_prefetch(self.slots! + Self.home(hash, self.capacity - 1)) }
+    }
+
+    func prefetchRecord(_ hash: UInt64) {
+        guard self.capacity > 0 else { return }
+        let word = self.slots![Self.home(hash, self.capacity - 1)]
+        if word != 0 { kintsugi_prefetch(Self.record(word).base) }
     }
 
     private static func home(_ hash: UInt64, _ mask: Int) -> Int { Int(truncatingIfNeeded: hash >> 20) & mask }

@@ -97,7 +97,9 @@ extension NodeCore {
         group.sessions[at].forget(below: min(block.lowestUnanswered, expected))
         var commands = ByteCursor(block.commands)
         var sequence = block.firstSequence
+        var announcer = Announcer(block, group.machine)
         for _ in 0..<block.count {
+            announcer.step()
             guard let length = commands.u32(), let command = commands.bytes(Int(length)) else { return }
             if sequence == group.sessions[at].lastSequence + 1 {
                 self.reply.removeAll()
@@ -131,5 +133,33 @@ extension NodeCore {
             self.deliver(reply, to: client, of: .write, index: group.appliedIndex)
         }
         group.origin.resend(toNewLeader: false, now: self.now)
+    }
+}
+
+/// Runs ahead of the commands of a block that are being applied, and has the memory fetched that they will touch.
+private struct Announcer {
+    private static let distance = 8
+    private let cache: CacheMachine?
+    private var ahead: ByteCursor
+    /// Hashes of the commands announced last, in a ring.
+    private var hashes: InlineArray<8, UInt64> = .init(repeating: 0)
+    private var position = 0
+
+    init(_ block: CommandsPayload.Block, _ machine: StateMachine) {
+        self.ahead = ByteCursor(block.commands)
+        if case .cache(let cache) = machine, block.count >= UInt32(Self.distance) { self.cache = cache } else { self.cache = nil }
+        for _ in 0..<Self.distance { self.step() }
+    }
+
+    mutating func step() {
+        guard let cache else { return }
+        let slot = self.position & (Self.distance - 1)
+        self.position += 1
+        // Announced half the distance ago: its slot has arrived by now.
+        let half = self.hashes[(slot + Self.distance / 2) & (Self.distance - 1)]
+        if half != 0 { cache.announceRecord(half) }
+        var hash: UInt64 = 0
+        if let length = self.ahead.u32(), let command = self.ahead.bytes(Int(length)) { hash = cache.announce(command) }
+        self.hashes[slot] = hash
     }
 }
