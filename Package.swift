@@ -56,11 +56,17 @@ let package = Package(
         layer("Journal", ["Formats", "Replication", "CKintsugi"]),
         layer(
             "Transport",
-            ["Formats", "Journal", "Replication", "CKintsugi", logging, .product(name: "Crypto", package: "swift-crypto")] + nio),
+            [
+                "Formats", "Journal", "Replication", "CKintsugi", logging,
+                .product(name: "Crypto", package: "swift-crypto"),
+            ] + nio),
         layer("RedisServer", ["Cache", "Replication", logging] + nio + collections),
         layer(
             "Node",
-            ["NodeCore", "Formats", "Replication", "Cache", "Catalog", "Journal", "Transport", "RedisServer", "CKintsugi", logging]
+            [
+                "NodeCore", "Formats", "Replication", "Cache", "Catalog", "Journal", "Transport", "RedisServer",
+                "CKintsugi", logging,
+            ]
                 + nio + collections),
         layer("LocalCluster", ["CKintsugi"]),
         layer("Bench", ["CKintsugi", .product(name: "Histogram", package: "hdrhistogram-swift")]),

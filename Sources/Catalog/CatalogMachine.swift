@@ -81,7 +81,9 @@ package final class CatalogMachine {
     /// The ledger as the command line prints it, oldest first.
     package func incidentsJSON(into out: inout [UInt8]) {
         var rows: [String] = []
-        for (at, incident) in self.incidents.enumerated() { rows.append(incident.json(id: self.firstNumber &+ UInt64(at))) }
+        for (at, incident) in self.incidents.enumerated() {
+            rows.append(incident.json(id: self.firstNumber &+ UInt64(at)))
+        }
         out.append(contentsOf: "{\"incidents\":[\(rows.joined(separator: ","))]}".utf8)
     }
 }

@@ -6,7 +6,9 @@ extension Incident {
 
     package func encoded() -> [UInt8] {
         var out: [UInt8] = []
-        func put<T: FixedWidthInteger>(_ value: T) { withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) } }
+        func put<T: FixedWidthInteger>(_ value: T) {
+            withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) }
+        }
         put(Self.version)
         put(self.kind.rawValue)
         put(self.cause.rawValue)
@@ -65,7 +67,8 @@ extension Incident {
         let episode = reader.take(UInt64.self)
         let ledSystem = reader.take(UInt8.self) != 0
         let detected = WallTime(nanoseconds: reader.take(UInt64.self))
-        var account = Account(observer: observer, episode: episode, detected: detected, window: reader.take(UInt64.self))
+        var account = Account(
+            observer: observer, episode: episode, detected: detected, window: reader.take(UInt64.self))
         account.ledSystem = ledSystem
         let affected = reader.take(UInt32.self)
         for _ in 0..<affected {

@@ -118,13 +118,15 @@ package struct Incident: Sendable, Equatable {
     mutating func absorb(_ report: Incident) -> Bool {
         guard self.kind == report.kind, self.node == report.node, self.run == report.run else { return false }
         let account = report.accounts[0]
-        if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }) {
+        if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }
+        ) {
             self.accounts[at] = account
         } else if self.end.map({ account.detected.nanoseconds <= $0 }) ?? true,
             !self.accounts.contains(where: { $0.observer == account.observer }), self.accounts.count < Self.maxAccounts
         {
             self.accounts.append(account)
-        } else if let end = self.end, account.detected.nanoseconds < saturating(end, Self.flapping), account.affected.isEmpty,
+        } else if let end = self.end, account.detected.nanoseconds < saturating(end, Self.flapping),
+            account.affected.isEmpty,
             self.cause == .silent, report.cause == .silent
         {
             self.count &+= 1
@@ -141,7 +143,8 @@ package struct Incident: Sendable, Equatable {
 
     /// When it was closed, by its observers' wall clocks; nil: it is not.
     private var end: UInt64? {
-        self.accounts.compactMap { account in account.closed.map { saturating(account.detected.nanoseconds, $0) } }.max()
+        self.accounts.compactMap { account in account.closed.map { saturating(account.detected.nanoseconds, $0) } }
+            .max()
     }
 
     // MARK: What counts

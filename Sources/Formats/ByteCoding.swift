@@ -82,7 +82,9 @@ package struct ByteReader {
         let hash = try self.hash()
         let time = WallTime(nanoseconds: try self.read(UInt64.self))
         let bytes = try self.take(Int(try self.read(UInt32.self)))
-        guard let membership = Membership(encoded: Array(bytes)) else { throw MalformedBytes("a membership does not parse") }
+        guard let membership = Membership(encoded: Array(bytes)) else {
+            throw MalformedBytes("a membership does not parse")
+        }
         return SnapshotMark(index: index, term: term, hash: hash, time: time, membership: membership)
     }
 }

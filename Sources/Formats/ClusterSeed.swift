@@ -46,7 +46,9 @@ public struct ClusterSeed: Sendable, Equatable {
 
     /// Throws with a sentence that says what is wrong.
     public init(text: String) throws(MalformedBytes) {
-        guard let range = text.range(ofLast: "checksum ") else { throw MalformedBytes("the cluster seed has no checksum line") }
+        guard let range = text.range(ofLast: "checksum ") else {
+            throw MalformedBytes("the cluster seed has no checksum line")
+        }
         let body = String(text[..<range])
         let given = text[range...].dropFirst("checksum ".count).filter { !$0.isWhitespace }
         guard Self.checksum(body) == String(given) else {
@@ -59,14 +61,23 @@ public struct ClusterSeed: Sendable, Equatable {
             let words = line.split(separator: " ").map(String.init)
             switch (words.first, words.count) {
             case ("kintsugi-cluster-seed", 2):
-                guard words[1] == "1" else { throw MalformedBytes("the cluster seed has version \(words[1]); this program reads version 1") }
+                guard words[1] == "1" else {
+                    throw MalformedBytes("the cluster seed has version \(words[1]); this program reads version 1")
+                }
             case ("cluster", 2):
-                guard let bits = Self.bits(words[1]) else { throw MalformedBytes("the cluster seed's id does not parse") }
+                guard let bits = Self.bits(words[1]) else {
+                    throw MalformedBytes("the cluster seed's id does not parse")
+                }
                 cluster = ClusterID(high: bits.0, low: bits.1)
             case ("key", 2):
-                guard let high = Self.bits(String(words[1].prefix(32))), let low = Self.bits(String(words[1].dropFirst(32)))
+                guard let high = Self.bits(String(words[1].prefix(32))),
+                    let low = Self.bits(String(words[1].dropFirst(32)))
                 else { throw MalformedBytes("the cluster seed's key does not parse") }
-                for word in [high.0, high.1, low.0, low.1] { for shift in stride(from: 56, through: 0, by: -8) { key.append(UInt8(truncatingIfNeeded: word >> UInt64(shift))) } }
+                for word in [high.0, high.1, low.0, low.1] {
+                    for shift in stride(from: 56, through: 0, by: -8) {
+                        key.append(UInt8(truncatingIfNeeded: word >> UInt64(shift)))
+                    }
+                }
             case ("node", 4):
                 guard let number = UInt32(words[1]), number > 0, let bits = Self.bits(words[2]),
                     let colon = words[3].lastIndex(of: ":"), let port = Int(words[3][words[3].index(after: colon)...]),
@@ -80,7 +91,9 @@ public struct ClusterSeed: Sendable, Equatable {
                 throw MalformedBytes("the cluster seed's line '\(line)' is not known")
             }
         }
-        guard let cluster, key.count == 32, !peers.isEmpty else { throw MalformedBytes("the cluster seed is not complete") }
+        guard let cluster, key.count == 32, !peers.isEmpty else {
+            throw MalformedBytes("the cluster seed is not complete")
+        }
         self.cluster = cluster
         self.key = key
         self.peers = peers

@@ -49,7 +49,8 @@ package final class DataDirectory: Sendable {
         let fd = Glibc.open(path + "/LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard fd >= 0 else {
             throw DirectoryRefused(
-                "The data directory \(path) is not writable (\(String(cString: strerror(errno)))): give this user the right to write there, or choose another with --dir.")
+                "The data directory \(path) is not writable (\(String(cString: strerror(errno)))): give this user the right to write there, or choose another with --dir."
+            )
         }
         var tries = 0
         while kintsugi_try_lock(fd) != 0 {
@@ -57,7 +58,8 @@ package final class DataDirectory: Sendable {
             guard tries < lockTries else {
                 close(fd)
                 throw DirectoryRefused(
-                    "The data directory \(path) is in use by another process: stop that node first, or choose another with --dir.")
+                    "The data directory \(path) is in use by another process: stop that node first, or choose another with --dir."
+                )
             }
             usleep(50_000)
         }
@@ -81,28 +83,33 @@ package final class DataDirectory: Sendable {
         var found: NodeIdentity?
         for copy in copies {
             guard let bytes = try? Files.read(copy), let identity = try IdentityFile.decode(bytes) else { continue }
-            if let found, (found.cluster, found.member.node) != (identity.cluster, identity.member.node)
-                || found.incarnation != identity.incarnation
+            if let found,
+                (found.cluster, found.member.node) != (identity.cluster, identity.member.node)
+                    || found.incarnation != identity.incarnation
             {
                 throw DirectoryRefused(
-                    "The two copies of node.identity in \(path) are of two nodes: files were copied here from another data directory. Take away the one that is not of this node.")
+                    "The two copies of node.identity in \(path) are of two nodes: files were copied here from another data directory. Take away the one that is not of this node."
+                )
             }
             if identity.run > found?.run ?? 0 { found = identity }
         }
         if var identity = found {
             guard identity.node == node else {
                 throw DirectoryRefused(
-                    "The data directory \(path) belongs to node \(identity.node), not to node \(node): start it with --node \(identity.node), or give node \(node) a directory of its own.")
+                    "The data directory \(path) belongs to node \(identity.node), not to node \(node): start it with --node \(identity.node), or give node \(node) a directory of its own."
+                )
             }
             if let seed, seed.cluster != identity.cluster {
                 throw DirectoryRefused(
-                    "The data directory \(path) belongs to cluster \(identity.cluster), the seed is of cluster \(seed.cluster): use the seed it was formatted with, or another directory.")
+                    "The data directory \(path) belongs to cluster \(identity.cluster), the seed is of cluster \(seed.cluster): use the seed it was formatted with, or another directory."
+                )
             }
             // A snapshot is made of entries that the journal had.
             let hasSegments = Files.list(path + "/journal").contains { SegmentFiles.number(of: $0) != nil }
             if !hasSegments, Files.list(path + "/snapshots").contains(where: { $0.hasSuffix(".snapshot") }) {
                 throw DirectoryRefused(
-                    "The data directory \(path) has snapshots and no journal: what this node promised is lost. Restore journal/ from where it went, or move the directory away and let the node join anew.")
+                    "The data directory \(path) has snapshots and no journal: what this node promised is lost. Restore journal/ from where it went, or move the directory away and let the node join anew."
+                )
             }
             let kept = try Self.keptSeed(path: path, identity: identity, given: seed)
             identity.run += 1
@@ -113,7 +120,8 @@ package final class DataDirectory: Sendable {
         }
         if exists {
             throw DirectoryRefused(
-                "Neither copy of node.identity in \(path) can be read: this disk counts as lost. Move the directory away; the node has to join anew.")
+                "Neither copy of node.identity in \(path) can be read: this disk counts as lost. Move the directory away; the node has to join anew."
+            )
         }
         // A format that was cut short leaves these.
         let early = ["LOCK", "cluster.seed", "cluster.seed.new", "node.identity.a.new"]
@@ -123,11 +131,13 @@ package final class DataDirectory: Sendable {
         }
         guard let seed else {
             throw DirectoryRefused(
-                "The data directory \(path) is empty: give the cluster's seed with --seed FILE (made once by `kintsugi init`).")
+                "The data directory \(path) is empty: give the cluster's seed with --seed FILE (made once by `kintsugi init`)."
+            )
         }
         guard let own = seed.peers.first(where: { $0.node == node }) else {
             throw DirectoryRefused(
-                "The cluster seed names no node \(node): it has \(seed.peers.map { "\($0.node)" }.joined(separator: ", ")).")
+                "The cluster seed names no node \(node): it has \(seed.peers.map { "\($0.node)" }.joined(separator: ", "))."
+            )
         }
         let identity = NodeIdentity(cluster: seed.cluster, node: node, incarnation: own.member.incarnation, run: 1)
         try Files.replace(path + "/cluster.seed", with: Array(seed.text.utf8), directory: path)
@@ -143,7 +153,8 @@ package final class DataDirectory: Sendable {
         } catch {}
         guard let given else {
             throw DirectoryRefused(
-                "The copy of the cluster's seed in \(path) cannot be read: start the node once with --seed FILE, which writes it anew.")
+                "The copy of the cluster's seed in \(path) cannot be read: start the node once with --seed FILE, which writes it anew."
+            )
         }
         try Files.replace(path + "/cluster.seed", with: Array(given.text.utf8), directory: path)
         return given
@@ -171,7 +182,8 @@ package final class DataDirectory: Sendable {
         var bad: [String] = []
         do {
             for name in names {
-                guard let bytes = try? Files.read(path + "/" + name), let identity = try IdentityFile.decode(bytes) else {
+                guard let bytes = try? Files.read(path + "/" + name), let identity = try IdentityFile.decode(bytes)
+                else {
                     bad.append(name)
                     continue
                 }
@@ -216,7 +228,8 @@ package enum IdentityFile {
             else { return nil }
             guard version == Self.version else {
                 throw DirectoryRefused(
-                    "The data directory has format version \(version); this program knows version \(Self.version). Use the program that wrote it.")
+                    "The data directory has format version \(version); this program knows version \(Self.version). Use the program that wrote it."
+                )
             }
             guard let high = try? reader.read(UInt64.self), let low = try? reader.read(UInt64.self),
                 let member = try? reader.member(), let run = try? reader.read(UInt64.self)

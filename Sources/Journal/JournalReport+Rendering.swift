@@ -7,7 +7,8 @@ extension JournalReport {
         var lines: [String] = []
         if let identity = self.identity {
             lines.append(
-                "node \(identity.node) of cluster \(identity.cluster), incarnation \(identity.incarnation), run \(identity.run)")
+                "node \(identity.node) of cluster \(identity.cluster), incarnation \(identity.incarnation), run \(identity.run)"
+            )
         }
         if view == .inspect {
             for segment in self.segments { segment.describe(into: &lines) }
@@ -17,7 +18,8 @@ extension JournalReport {
         lines.append("journal: \(self.verdict.rawValue)")
         for damage in self.damage {
             let place = damage.offset.map { " at byte \($0)" } ?? ""
-            lines.append("damage: \(damage.file)\(place): \(damage.text)\(damage.isHole ? "" : " (nothing is lost by it)")")
+            lines.append(
+                "damage: \(damage.file)\(place): \(damage.text)\(damage.isHole ? "" : " (nothing is lost by it)")")
         }
         for sentence in self.atStart { lines.append("at start: \(sentence)") }
         return lines.joined(separator: "\n")
@@ -28,7 +30,8 @@ extension JournalReport {
         var fields = ["\"directory\":\(quoted(self.directory))"]
         if let identity = self.identity {
             fields.append(
-                "\"identity\":{\"cluster\":\"\(identity.cluster)\",\"node\":\(identity.node),\"incarnation\":\"\(identity.incarnation)\",\"run\":\(identity.run)}")
+                "\"identity\":{\"cluster\":\"\(identity.cluster)\",\"node\":\(identity.node),\"incarnation\":\"\(identity.incarnation)\",\"run\":\(identity.run)}"
+            )
         } else {
             fields.append("\"identity\":null")
         }
@@ -49,7 +52,8 @@ extension JournalReport.Segment {
     fileprivate func describe(into lines: inout [String]) {
         let free = self.freeBlocks * JournalFormat.blockBytes
         lines.append(
-            "segment \(SegmentFiles.name(of: self.file)): \(self.use.rawValue), generation \(self.generation), \(self.bytes) bytes, \(self.batches.count) batches, \(free) bytes free at its end")
+            "segment \(SegmentFiles.name(of: self.file)): \(self.use.rawValue), generation \(self.generation), \(self.bytes) bytes, \(self.batches.count) batches, \(free) bytes free at its end"
+        )
         for batch in self.batches { batch.describe(into: &lines) }
     }
 
@@ -66,7 +70,8 @@ extension JournalReport.Batch {
     fileprivate func describe(into lines: inout [String]) {
         let state = self.row.map { "row \($0.rawValue)" } ?? "replaced by a later one"
         lines.append(
-            "  batch \(self.sequence): blocks \(self.block) to \(self.block + self.blocks - 1), \(self.records) records, \(state)")
+            "  batch \(self.sequence): blocks \(self.block) to \(self.block + self.blocks - 1), \(self.records) records, \(state)"
+        )
         for share in self.shares {
             var parts: [String] = []
             if let hardState = share.hardState { parts.append(sentence(hardState)) }
@@ -119,7 +124,8 @@ extension JournalReport.Snapshot {
     fileprivate func describe(into lines: inout [String]) {
         let mark = self.mark.map { "index \($0.index), term \($0.term)" }
         lines.append(
-            "snapshot \(self.name): \(self.bytes) bytes, \(self.failure ?? mark ?? "")\(self.isNeeded ? ", needed" : "")")
+            "snapshot \(self.name): \(self.bytes) bytes, \(self.failure ?? mark ?? "")\(self.isNeeded ? ", needed" : "")"
+        )
     }
 
     fileprivate var json: String {

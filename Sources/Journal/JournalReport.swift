@@ -177,7 +177,8 @@ package struct JournalReport: Sendable {
         for damage in recovered.damage {
             self.damage.append(
                 Damage(
-                    file: "journal/" + SegmentFiles.name(of: damage.file), offset: damage.block * JournalFormat.blockBytes,
+                    file: "journal/" + SegmentFiles.name(of: damage.file),
+                    offset: damage.block * JournalFormat.blockBytes,
                     group: damage.group, index: damage.index, text: damage.text, isHole: damage.isHole))
         }
         if scans.isEmpty { self.atStart.append("There is no journal yet: the node begins with an empty one.") }
@@ -197,7 +198,9 @@ package struct JournalReport: Sendable {
             do {
                 let mark = try SnapshotFile.verify(path + "/" + name)
                 snapshot.mark = mark
-                if let needed, missing[needed].1 != mark { snapshot.failure = "it is not the one that the journal names" }
+                if let needed, missing[needed].1 != mark {
+                    snapshot.failure = "it is not the one that the journal names"
+                }
             } catch {
                 snapshot.failure = "\(error)"
             }
@@ -232,7 +235,8 @@ package struct JournalReport: Sendable {
             let torn = recovered.judged.filter { $0.row == .torn }
             for batch in torn {
                 self.atStart.append(
-                    "Batch \(batch.batch.sequence) in segment \(batch.file) is cut: its write was not finished, so nothing in it was acknowledged.")
+                    "Batch \(batch.batch.sequence) in segment \(batch.file) is cut: its write was not finished, so nothing in it was acknowledged."
+                )
             }
             if torn.isEmpty { self.atStart.append("A write that stopped within its first block is passed over.") }
         }
@@ -250,7 +254,8 @@ package struct JournalReport: Sendable {
             self.atStart.append("The node starts: nothing that was acknowledged is missing.")
         } else {
             self.atStart.append(
-                "It is refused with 73: what was acknowledged may be missing, and nothing is cut. Restore the directory from a copy, or move it away and let the node join anew.")
+                "It is refused with 73: what was acknowledged may be missing, and nothing is cut. Restore the directory from a copy, or move it away and let the node join anew."
+            )
         }
     }
 }
@@ -259,7 +264,9 @@ extension JournalReport.Segment {
     fileprivate init(_ file: UInt32, _ size: Int, _ scan: SegmentScan, _ recovered: RecoveredJournal) {
         let judged = recovered.judged.filter { $0.file == file }
         let use: Use =
-            if recovered.spentFiles.contains(file) { .spent } else if recovered.blankFiles.contains(file) { .blank } else {
+            if recovered.spentFiles.contains(file) { .spent } else if recovered.blankFiles.contains(file) {
+                .blank
+            } else {
                 recovered.segments.contains { $0.file == file } ? .live : .unreadable
             }
         let end = judged.map { $0.batch.firstBlock + $0.batch.blockCount }.max() ?? 0
@@ -302,7 +309,8 @@ extension JournalReport.Group {
     fileprivate init(_ recovered: RecoveredGroup) {
         self.init(
             group: recovered.group, hardState: recovered.hardState, mark: recovered.snapshot, entries: [],
-            holes: recovered.holes, isEndUncertain: recovered.isEndUncertain, isVoteUncertain: recovered.isVoteUncertain)
+            holes: recovered.holes, isEndUncertain: recovered.isEndUncertain, isVoteUncertain: recovered.isVoteUncertain
+        )
         for entry in recovered.entries { self.entries.note(entry.index, entry.term) }
     }
 }

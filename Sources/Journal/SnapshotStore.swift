@@ -74,8 +74,8 @@ package final class SnapshotStore: Sendable {
 
     // MARK: On the thread
 
-    /// Bytes that are handed to the disk together.
-    private static let stretch = 1 << 20
+    /// Bytes that are handed to the disk together. A journal's sync waits behind what is in the disk's queue, so it is little.
+    private static let stretch = 256 << 10
 
     private struct Writing {
         var group: GroupID
@@ -164,7 +164,7 @@ package final class SnapshotStore: Sendable {
             writing[at].blocks += 1
             writing[at].checksum = SnapshotFile.chain(writing[at].checksum, checksum)
             while writing[at].offset - writing[at].flushed >= Self.stretch {
-                kintsugi_write_back(writing[at].fd, writing[at].flushed, Self.stretch, 4 * Self.stretch)
+                kintsugi_write_back(writing[at].fd, writing[at].flushed, Self.stretch, Self.stretch)
                 writing[at].flushed += Self.stretch
             }
         } catch {
@@ -325,10 +325,14 @@ package enum SnapshotFile {
             }
         }
         var header = try take(12)
-        guard words(header) == (Self.magic, Self.version) else { throw MalformedBytes("\(path) is not a snapshot of this version") }
+        guard words(header) == (Self.magic, Self.version) else {
+            throw MalformedBytes("\(path) is not a snapshot of this version")
+        }
         let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
         header += try take(length)
-        guard words(try take(4) + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else { throw MalformedBytes("\(path): its head is bad") }
+        guard words(try take(4) + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else {
+            throw MalformedBytes("\(path): its head is bad")
+        }
         let mark = try header[12...].withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
             return try reader.mark()

@@ -37,12 +37,14 @@ package final class JoinableThread: @unchecked Sendable {
     package func start(name: String, _ run: @escaping @Sendable () -> Void) {
         let body = Unmanaged.passRetained(Body(name, run)).toOpaque()
         var handle = pthread_t()
-        let result = pthread_create(&handle, nil, { argument in
-            let body = Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue()
-            kintsugi_name_thread(body.name)
-            body.run()
-            return nil
-        }, body)
+        let result = pthread_create(
+            &handle, nil,
+            { argument in
+                let body = Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue()
+                kintsugi_name_thread(body.name)
+                body.run()
+                return nil
+            }, body)
         guard result == 0 else { fatalError("no thread can be started: \(String(cString: strerror(result)))") }
         self.handle = handle
     }

@@ -16,7 +16,8 @@ struct BenchCommand: ParsableCommand {
               kintsugi bench --failover --connect 127.0.0.1:7001,127.0.0.1:7002,127.0.0.1:7003 --duration 30
             """)
 
-    @Option(help: ArgumentHelp("Addresses, separated by commas; connections are spread over them.", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp("Addresses, separated by commas; connections are spread over them.", valueName: "host:port"))
     var connect: String
     @Option(help: "set, get, incr, or mixed (see --read-share).") var op: BenchOptions.Operation = .set
     @Option(help: "How many connections. Default: 64; 8 with --failover.") var connections: Int?
@@ -33,9 +34,11 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Seeds the choice of keys.") var seed: UInt64 = 1
     @Option(help: ArgumentHelp("A file that holds the password.", valueName: "file")) var passwordFile: String?
     @Flag(help: "Write through fail-overs, and look for the longest gap.") var failover = false
-    @Option(help: ArgumentHelp("With --failover: where to list gaps, one a line; - is standard output.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("With --failover: where to list gaps, one a line; - is standard output.", valueName: "file"))
     var gaps: String?
-    @Option(help: ArgumentHelp("With --failover: gaps shorter than this are not listed.", valueName: "ms")) var gapLimit = 5.0
+    @Option(help: ArgumentHelp("With --failover: gaps shorter than this are not listed.", valueName: "ms"))
+    var gapLimit = 5.0
     @Flag(help: "Print one JSON object.") var json = false
 
     func run() throws {

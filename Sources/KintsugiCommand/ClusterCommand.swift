@@ -32,13 +32,16 @@ struct ClusterCommand: ParsableCommand {
                 """)
 
         @Option(help: "How many nodes. Default: 3.") var nodes: Int?
-        @Option(help: ArgumentHelp("Node N serves Redis on this port + N, its peers on this + 100 + N.", valueName: "port"))
+        @Option(
+            help: ArgumentHelp("Node N serves Redis on this port + N, its peers on this + 100 + N.", valueName: "port"))
         var basePort: Int?
         @OptionGroup var directory: Directory
 
         func run() throws {
             guard (1...9).contains(self.nodes ?? 3) else { throw CommandFailure.usage("--nodes is 1 to 9.") }
-            if let basePort, !(1...32000).contains(basePort) { throw CommandFailure.usage("--base-port is 1 to 32000.") }
+            if let basePort, !(1...32000).contains(basePort) {
+                throw CommandFailure.usage("--base-port is 1 to 32000.")
+            }
             let cluster = try started(self.directory.dir, nodes: self.nodes ?? 3, basePort: self.basePort) { note($0) }
             if let nodes, cluster.nodes.count != nodes {
                 note("This cluster was made with \(cluster.nodes.count) nodes; --nodes \(nodes) changes nothing.")
@@ -76,7 +79,9 @@ struct ClusterCommand: ParsableCommand {
         func run() throws {
             let numbers = ["KILL": SIGKILL, "STOP": SIGSTOP, "CONT": SIGCONT, "TERM": SIGTERM]
             let name = self.signal.uppercased()
-            guard let number = numbers[name] else { throw CommandFailure.usage("--signal is KILL, STOP, CONT or TERM.") }
+            guard let number = numbers[name] else {
+                throw CommandFailure.usage("--signal is KILL, STOP, CONT or TERM.")
+            }
             var cluster = try withLocalCluster { try LocalCluster.load(self.directory.dir) }
             let node = try withLocalCluster { try cluster.signal(self.node, number) }
             print(encoded(Sent(node: node.id, pid: node.pid, signal: name, at: timeNow())))
@@ -91,7 +96,9 @@ struct ClusterCommand: ParsableCommand {
         func run() throws {
             let cluster = try withLocalCluster {
                 var cluster = try LocalCluster.load(self.directory.dir)
-                try cluster.restart(self.node, directory: self.directory.dir, program: program(), options: []) { note($0) }
+                try cluster.restart(self.node, directory: self.directory.dir, program: program(), options: []) {
+                    note($0)
+                }
                 return cluster
             }
             show(cluster, asJSON: self.directory.json)
@@ -107,7 +114,9 @@ func started(
         return try LocalCluster.start(
             directory: directory, count: nodes, basePort: basePort, program: program(), options: [],
             makeSeed: { peers in
-                do { return try InitCommand.seed(for: peers).text } catch { fatalError("own addresses refused: \(error)") }
+                do { return try InitCommand.seed(for: peers).text } catch {
+                    fatalError("own addresses refused: \(error)")
+                }
             }, progress: progress)
     } catch {
         throw CommandFailure(code: error.code, message: error.message)
@@ -124,7 +133,8 @@ func withLocalCluster<Result>(_ body: () throws -> Result) throws -> Result {
 func program() -> String {
     var path = [CChar](repeating: 0, count: 4096)
     let count = readlink("/proc/self/exe", &path, path.count - 1)
-    return count > 0 ? String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) : CommandLine.arguments[0]
+    return count > 0
+        ? String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) : CommandLine.arguments[0]
 }
 
 private func show(_ cluster: LocalCluster, asJSON: Bool) {

@@ -45,7 +45,8 @@ struct ClusterView: Sendable {
             guard let address = HostPort(connect) else { throw CommandFailure.usage("--connect takes HOST:PORT.") }
             self.addresses = [(0, address)]
         default:
-            throw CommandFailure.usage("Say which cluster: --dir DIR of a local one, or --connect HOST:PORT of any node.")
+            throw CommandFailure.usage(
+                "Say which cluster: --dir DIR of a local one, or --connect HOST:PORT of any node.")
         }
     }
 
@@ -54,7 +55,9 @@ struct ClusterView: Sendable {
     }
 
     static func ask(_ address: HostPort, _ words: [String], password: String?) -> RedisReply? {
-        guard let client = try? RedisClient(host: address.host, port: address.port, timeoutMilliseconds: Self.patienceMilliseconds)
+        guard
+            let client = try? RedisClient(
+                host: address.host, port: address.port, timeoutMilliseconds: Self.patienceMilliseconds)
         else { return nil }
         if let password, (try? client.command("AUTH", password)) == nil { return nil }
         return try? client.command(words)

@@ -25,7 +25,10 @@ struct ConfigCommand: ParsableCommand {
             let settings = try self.flags.settings()
             let lines = Setting.allCases.map { setting -> (Setting, Line) in
                 if let found = settings[setting] { return (setting, Line(value: found.value, source: found.source)) }
-                return (setting, Line(value: setting == .maxMemory ? "\(ServeCommand.halfOfMemory())" : nil, source: "default"))
+                return (
+                    setting,
+                    Line(value: setting == .maxMemory ? "\(ServeCommand.halfOfMemory())" : nil, source: "default")
+                )
             }
             if self.json {
                 print(encoded(Dictionary(uniqueKeysWithValues: lines.map { ($0.rawValue, $1) })))

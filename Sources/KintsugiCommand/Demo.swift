@@ -35,7 +35,9 @@ final class Demo {
             return thread
         }
         defer { self.endClients(threads) }
-        self.say("\(clients) clients append numbers, \(Self.list(self.cluster.nodes.map { "\(clients / 3) at node \($0.id)" })); one in fifty requests reads them back")
+        self.say(
+            "\(clients) clients append numbers, \(Self.list(self.cluster.nodes.map { "\(clients / 3) at node \($0.id)" })); one in fifty requests reads them back"
+        )
         self.say("")
         self.say(Self.heading)
         for _ in 0..<kills { try self.breakLeader(SIGKILL) }
@@ -77,7 +79,8 @@ final class Demo {
             try self.bringBack(leader)
         }
         try self.conclude(
-            "\(signal == SIGKILL ? "SIGKILL" : "SIGSTOP") node \(leader) (leader)", node: leader, at: at, since: fault.wall, gap: gap,
+            "\(signal == SIGKILL ? "SIGKILL" : "SIGSTOP") node \(leader) (leader)", node: leader, at: at,
+            since: fault.wall, gap: gap,
             counts: signal == SIGKILL)
     }
 
@@ -110,7 +113,8 @@ final class Demo {
             usleep(50_000)
         }
         guard let incident = found, incident.state == "closed" else {
-            throw CommandFailure(code: 1, message: "\(what): not all nodes are in full service again after \(Int(Self.patience)) s.")
+            throw CommandFailure(
+                code: 1, message: "\(what): not all nodes are in full service again after \(Int(Self.patience)) s.")
         }
         self.stage.setDown(at, false)
         func text(_ value: Double?, _ digits: Int = 1) -> String { value.map { fixed($0, digits) } ?? "-" }
@@ -140,7 +144,9 @@ final class Demo {
         while monotonicNow() < deadline {
             var view = ClusterView(self.cluster)
             let statuses = view.statuses()
-            if statuses.allSatisfy({ $0.state == "up" }), let leader = ClusterView.leader(of: "default", in: statuses) { return leader }
+            if statuses.allSatisfy({ $0.state == "up" }), let leader = ClusterView.leader(of: "default", in: statuses) {
+                return leader
+            }
             usleep(20_000)
         }
         return nil

@@ -46,7 +46,8 @@ struct DemoCommand: ParsableCommand {
         let base = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         var template = Array("\(base)/kintsugi-demo-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
-            throw CommandFailure(code: 73, message: "No directory can be made in \(base): \(String(cString: strerror(errno))).")
+            throw CommandFailure(
+                code: 73, message: "No directory can be made in \(base): \(String(cString: strerror(errno))).")
         }
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }

@@ -83,7 +83,8 @@ final class DemoWriter {
     private func connected() -> RedisClient? {
         if let client { return client }
         do {
-            self.client = try RedisClient(host: "127.0.0.1", port: self.stage.ports[self.place], timeoutMilliseconds: 10_000)
+            self.client = try RedisClient(
+                host: "127.0.0.1", port: self.stage.ports[self.place], timeoutMilliseconds: 10_000)
         } catch {
             self.lost("\(error)")
         }
@@ -122,13 +123,18 @@ final class DemoWriter {
     private func read(_ client: RedisClient) {
         let last = self.outcomes.count - 1
         let text = last / Self.numbersInText
-        guard let reply = try? client.command("GET", Self.key(self.number, text)) else { return self.lost("a read failed") }
+        guard let reply = try? client.command("GET", Self.key(self.number, text)) else {
+            return self.lost("a read failed")
+        }
         if case .error(let message) = reply {
-            if !self.stage.isDown(self.place) { self.stage.note(error: "client \(self.number) at node \(self.place + 1): \(message)") }
+            if !self.stage.isDown(self.place) {
+                self.stage.note(error: "client \(self.number) at node \(self.place + 1): \(message)")
+            }
             return
         }
         let found = Set(Self.numbers(reply.text ?? ""))
-        for number in text * Self.numbersInText...last where self.outcomes[number] == .acknowledged && !found.contains(number) {
+        for number in text * Self.numbersInText...last
+        where self.outcomes[number] == .acknowledged && !found.contains(number) {
             self.staleReads += 1
         }
     }
@@ -141,9 +147,12 @@ final class DemoWriter {
         for text in 0...max(0, self.outcomes.count - 1) / Self.numbersInText {
             let found = Self.numbers(try client.command("GET", Self.key(self.number, text)).text ?? "")
             var seen = Set<Int>()
-            for number in found where !seen.insert(number).inserted || number / Self.numbersInText != text { duplicates += 1 }
+            for number in found where !seen.insert(number).inserted || number / Self.numbersInText != text {
+                duplicates += 1
+            }
             let end = min((text + 1) * Self.numbersInText, self.outcomes.count)
-            for number in text * Self.numbersInText..<end where self.outcomes[number] == .acknowledged && !seen.contains(number) {
+            for number in text * Self.numbersInText..<end
+            where self.outcomes[number] == .acknowledged && !seen.contains(number) {
                 missing += 1
             }
         }

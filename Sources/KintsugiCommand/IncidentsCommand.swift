@@ -61,7 +61,9 @@ struct IncidentsCommand: ParsableCommand {
     static func fetch(_ view: inout ClusterView) -> String? {
         let leader = ClusterView.leader(of: "system", in: view.statuses())
         for (_, address) in view.addresses.sorted(by: { a, _ in a.id == leader }) {
-            if let text = ClusterView.ask(address, ["KINTSUGI", "INCIDENTS"], password: view.password)?.text { return text }
+            if let text = ClusterView.ask(address, ["KINTSUGI", "INCIDENTS"], password: view.password)?.text {
+                return text
+            }
         }
         return nil
     }
@@ -75,11 +77,13 @@ struct IncidentsCommand: ParsableCommand {
 
     static func row(_ incident: IncidentList.Entry) -> String {
         func text(_ value: Double?, _ digits: Int = 1) -> String { value.map { fixed($0, digits) } ?? "-" }
-        let rates = "\(text(incident.recovery_rate["1s"] ?? nil, 2)) / \(text(incident.recovery_rate["close"] ?? nil, 2))"
+        let rates =
+            "\(text(incident.recovery_rate["1s"] ?? nil, 2)) / \(text(incident.recovery_rate["close"] ?? nil, 2))"
         return "\(incident.id)".padded(to: 6) + incident.detected.padded(to: 26) + "\(incident.node)".padded(to: 6)
             + "\(incident.cause)\(incident.planned ? " (planned)" : "")".padded(to: 17)
             + text(incident.detection_ms.last).leftPadded(to: 8) + text(incident.repair_ms).leftPadded(to: 10)
-            + text(incident.recovery_ms?.last).leftPadded(to: 10) + text(incident.delay_ms.values.max()).leftPadded(to: 14)
+            + text(incident.recovery_ms?.last).leftPadded(to: 10)
+            + text(incident.delay_ms.values.max()).leftPadded(to: 14)
             + rates.leftPadded(to: 16) + "  " + incident.state
     }
 }

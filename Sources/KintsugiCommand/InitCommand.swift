@@ -24,10 +24,13 @@ struct InitCommand: ParsableCommand {
         var nodes: [(node: NodeID, host: String, port: Int)] = []
         for peer in peers {
             let parts = peer.split(separator: "=", maxSplits: 1).map(String.init)
-            guard parts.count == 2, let number = UInt32(parts[0]), (1...65535).contains(number), let address = HostPort(parts[1]),
+            guard parts.count == 2, let number = UInt32(parts[0]), (1...65535).contains(number),
+                let address = HostPort(parts[1]),
                 address.port > 0
             else { throw .usage("'\(peer)' is not N=HOST:PORT, as in 1=10.0.0.1:7101.") }
-            guard !nodes.contains(where: { $0.node.rawValue == number }) else { throw .usage("Node \(number) is named twice.") }
+            guard !nodes.contains(where: { $0.node.rawValue == number }) else {
+                throw .usage("Node \(number) is named twice.")
+            }
             nodes.append((NodeID(number), address.host, address.port))
         }
         guard (1...9).contains(nodes.count) else { throw .usage("A cluster begins with 1 to 9 nodes.") }

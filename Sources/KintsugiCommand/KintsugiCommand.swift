@@ -6,7 +6,8 @@ import Glibc
 public struct KintsugiCommand: ParsableCommand {
     public static let configuration = CommandConfiguration(
         commandName: "kintsugi",
-        abstract: "A data system that mends itself: a cache on three or more nodes that stays in service when some of them fail.",
+        abstract:
+            "A data system that mends itself: a cache on three or more nodes that stays in service when some of them fail.",
         discussion: """
             Try it:
               kintsugi demo                                  three nodes, faults, and an account of them

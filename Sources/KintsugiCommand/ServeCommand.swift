@@ -34,7 +34,9 @@ struct ServeCommand: AsyncParsableCommand {
         defer { for source in sources { source.cancel() } }
         do {
             try await server.run { ready in
-                print("ready node=\(ready.node) redis=\(ready.redisHost):\(ready.redisPort) peer=\(ready.peerHost):\(ready.peerPort)")
+                print(
+                    "ready node=\(ready.node) redis=\(ready.redisHost):\(ready.redisPort) peer=\(ready.peerHost):\(ready.peerPort)"
+                )
                 fflush(nil)
             }
         } catch let error as ServerError {
@@ -51,7 +53,9 @@ struct ServeCommand: AsyncParsableCommand {
             guard let text = LocalCluster.read(path) else {
                 throw .configuration("The cluster seed \(path) cannot be read: \(String(cString: strerror(errno))).")
             }
-            do { seed = try ClusterSeed(text: text) } catch { throw .configuration("The cluster seed \(path) is not usable: \(error).") }
+            do { seed = try ClusterSeed(text: text) } catch {
+                throw .configuration("The cluster seed \(path) is not usable: \(error).")
+            }
         }
         var password: String?
         if let path = settings.text(.passwordFile) {
@@ -64,9 +68,12 @@ struct ServeCommand: AsyncParsableCommand {
         // A formatted directory keeps the seed: its addresses count where none is given now.
         let kept = (seed ?? LocalCluster.read(directory + "/cluster.seed").flatMap { try? ClusterSeed(text: $0) })?
             .peers.first { $0.node.rawValue == node }
-        if let advertised = settings.text(.peerAdvertise), let kept, HostPort(advertised) != HostPort("\(kept.host):\(kept.port)") {
+        if let advertised = settings.text(.peerAdvertise), let kept,
+            HostPort(advertised) != HostPort("\(kept.host):\(kept.port)")
+        {
             throw .configuration(
-                "peer.advertise is \(advertised), and the cluster's seed gives node \(node) as \(kept.host):\(kept.port), which is where the others reach it: make a seed with the right address. (Addresses cannot change later yet.)")
+                "peer.advertise is \(advertised), and the cluster's seed gives node \(node) as \(kept.host):\(kept.port), which is where the others reach it: make a seed with the right address. (Addresses cannot change later yet.)"
+            )
         }
         let redis = settings.text(.redisListen).flatMap(HostPort.init) ?? HostPort("127.0.0.1:\(7000 + Int(node))")!
         let peer =
@@ -78,7 +85,8 @@ struct ServeCommand: AsyncParsableCommand {
             maxMemory: settings.bytes(.maxMemory) ?? Self.halfOfMemory(), maxClients: settings.number(.maxClients),
             requestTimeoutMilliseconds: settings.milliseconds(.requestTimeout),
             segmentBytes: settings.bytes(.segmentBytes)!, checkpointBytes: settings.bytes(.checkpointBytes)!,
-            checkpointSeconds: settings.number(.checkpointSeconds), heartbeatMilliseconds: settings.milliseconds(.heartbeat),
+            checkpointSeconds: settings.number(.checkpointSeconds),
+            heartbeatMilliseconds: settings.milliseconds(.heartbeat),
             sickAfterMilliseconds: settings.milliseconds(.sickAfter), logLevel: settings.text(.logLevel)!,
             logFormat: settings.text(.logFormat)!)
     }

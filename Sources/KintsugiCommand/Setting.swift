@@ -73,7 +73,8 @@ enum Setting: String, CaseIterable, Sendable {
         case .dir: "The data directory."
         case .seed: "The cluster's seed: an empty directory is formatted from it."
         case .config: "A YAML file with any of these settings."
-        case .passwordFile: "A file that holds the password of Redis clients; without one they may come from this machine only."
+        case .passwordFile:
+            "A file that holds the password of Redis clients; without one they may come from this machine only."
         case .redisListen: "Where Redis clients are served. Default: 127.0.0.1, port 7000 + node."
         case .peerListen: "Where other nodes are served (TCP and UDP). Default: the seed's address."
         case .peerAdvertise: "Under which address the other nodes reach this one: checked against the seed."

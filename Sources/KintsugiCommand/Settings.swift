@@ -17,14 +17,17 @@ struct Settings {
     init(flags: [Setting: String], environment: [String: String]) throws(CommandFailure) {
         let known = Set(Setting.allCases.map(\.environmentName))
         for name in environment.keys.sorted() where name.hasPrefix("KINTSUGI_") && !known.contains(name) {
-            throw .configuration("\(name) in the environment is not a setting.\(Self.suggestion(for: name, among: known))")
+            throw .configuration(
+                "\(name) in the environment is not a setting.\(Self.suggestion(for: name, among: known))")
         }
         var providers: [(source: String, provider: any ConfigSnapshot)] = [
             (
                 "flag",
                 InMemoryProvider(
                     values: Dictionary(
-                        uniqueKeysWithValues: flags.map { (Self.key(of: $0), ConfigValue(.string($1), isSecret: false)) })
+                        uniqueKeysWithValues: flags.map {
+                            (Self.key(of: $0), ConfigValue(.string($1), isSecret: false))
+                        })
                 ).snapshot()
             ),
             (
@@ -81,7 +84,8 @@ struct Settings {
         do {
             // The snapshot answers for keys it is asked about and keeps quiet about others: those are found here.
             for key in Self.keys(of: try Yams.compose(yaml: text), after: "") where !known.contains(key) {
-                throw CommandFailure.configuration("\(key) in \(path) is not a setting.\(Self.suggestion(for: key, among: known))")
+                throw CommandFailure.configuration(
+                    "\(key) in \(path) is not a setting.\(Self.suggestion(for: key, among: known))")
             }
             return try YAMLSnapshot(data: Array(text.utf8).span.bytes, providerName: path, parsingOptions: .default)
         } catch let failure as CommandFailure {

@@ -67,7 +67,8 @@ struct StatusCommand: ParsableCommand {
             for (at, group) in status.groups.enumerated() {
                 lines.append(
                     (at == 0 ? head : String(repeating: " ", count: 18)) + group.group.padded(to: 10)
-                        + group.role.padded(to: 9) + "\(group.term)".leftPadded(to: 6) + "\(group.commit)".leftPadded(to: 14)
+                        + group.role.padded(to: 9) + "\(group.term)".leftPadded(to: 6)
+                        + "\(group.commit)".leftPadded(to: 14)
                         + "\(group.applied)".leftPadded(to: 14))
             }
         }
@@ -94,7 +95,8 @@ struct TransferCommand: ParsableCommand {
         let statuses = view.statuses()
         guard let up = statuses.first(where: { $0.state == "up" }) else { throw nobodyAnswers }
         guard let before = ClusterView.leader(of: self.group, in: statuses) else {
-            throw CommandFailure(code: 1, message: "Nobody leads the group '\(self.group)' now, or there is no such group.")
+            throw CommandFailure(
+                code: 1, message: "Nobody leads the group '\(self.group)' now, or there is no such group.")
         }
         let address = view.addresses.first { $0.id == before || $0.id == up.id }!.address
         let words = ["KINTSUGI", "TRANSFER", self.group] + (self.to.map { ["\($0)"] } ?? [])
@@ -111,7 +113,9 @@ struct TransferCommand: ParsableCommand {
             usleep(20_000)
         }
         throw CommandFailure(
-            code: 75, message: "The group '\(self.group)' was not handed over in time: node \(before) led it, see `kintsugi status`.")
+            code: 75,
+            message:
+                "The group '\(self.group)' was not handed over in time: node \(before) led it, see `kintsugi status`.")
     }
 
     private struct Output: Encodable {

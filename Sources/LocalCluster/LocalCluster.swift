@@ -39,7 +39,11 @@ package struct LocalCluster: Codable, Sendable {
     package static func load(_ directory: String) throws(LocalClusterError) -> LocalCluster {
         let path = directory + "/cluster.json"
         guard let text = Self.read(path) else {
-            throw LocalClusterError(code: 69, message: "There is no local cluster in \(directory): start one with `kintsugi cluster start --dir \(directory)`.")
+            throw LocalClusterError(
+                code: 69,
+                message:
+                    "There is no local cluster in \(directory): start one with `kintsugi cluster start --dir \(directory)`."
+            )
         }
         do { return try JSONDecoder().decode(LocalCluster.self, from: Data(text.utf8)) } catch {
             throw LocalClusterError(code: 73, message: "\(path) does not parse: \(error).")
@@ -50,7 +54,8 @@ package struct LocalCluster: Codable, Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(self), Self.write(directory + "/cluster.json", Array(data)) else {
-            throw LocalClusterError(code: 73, message: "\(directory)/cluster.json cannot be written: \(String(cString: strerror(errno))).")
+            throw LocalClusterError(
+                code: 73, message: "\(directory)/cluster.json cannot be written: \(String(cString: strerror(errno))).")
         }
     }
 
@@ -68,7 +73,8 @@ package struct LocalCluster: Codable, Sendable {
         makeSeed: ([String]) -> String, progress: (String) -> Void
     ) throws(LocalClusterError) -> LocalCluster {
         guard Self.makeDirectories(directory) else {
-            throw LocalClusterError(code: 73, message: "\(directory) cannot be made: \(String(cString: strerror(errno))).")
+            throw LocalClusterError(
+                code: 73, message: "\(directory) cannot be made: \(String(cString: strerror(errno))).")
         }
         var cluster: LocalCluster
         if access(directory + "/cluster.json", F_OK) == 0 {
@@ -84,19 +90,22 @@ package struct LocalCluster: Codable, Sendable {
                 })
             let seed = makeSeed(cluster.nodes.map { "\($0.id)=\($0.peer)" })
             guard Self.write(directory + "/cluster.seed", Array(seed.utf8)) else {
-                throw LocalClusterError(code: 73, message: "\(directory) is not writable: \(String(cString: strerror(errno))).")
+                throw LocalClusterError(
+                    code: 73, message: "\(directory) is not writable: \(String(cString: strerror(errno))).")
             }
             try cluster.save(directory)
         }
         for at in cluster.nodes.indices where !Self.isAlive(cluster.nodes[at]) {
-            cluster.nodes[at].pid = try cluster.spawn(cluster.nodes[at], directory: directory, program: program, options: options)
+            cluster.nodes[at].pid = try cluster.spawn(
+                cluster.nodes[at], directory: directory, program: program, options: options)
             progress("node \(cluster.nodes[at].id) started, process \(cluster.nodes[at].pid)")
         }
         try cluster.save(directory)
         for at in cluster.nodes.indices {
             if try Self.awaitService(of: cluster.nodes[at], progress: progress) { continue }
             // It was on its way out when it was looked at: a killed process holds its lock until its memory is freed.
-            cluster.nodes[at].pid = try cluster.spawn(cluster.nodes[at], directory: directory, program: program, options: options)
+            cluster.nodes[at].pid = try cluster.spawn(
+                cluster.nodes[at], directory: directory, program: program, options: options)
             progress("node \(cluster.nodes[at].id) started, process \(cluster.nodes[at].pid)")
             try cluster.save(directory)
             try cluster.awaitStart(at, progress: progress)
@@ -131,7 +140,8 @@ package struct LocalCluster: Codable, Sendable {
         let log = "\(Self.absolute(directory))/\(node.id).log"
         let arguments =
             [
-                program, "serve", "--dir", node.dir, "--node", "\(node.id)", "--seed", "\(Self.absolute(directory))/cluster.seed",
+                program, "serve", "--dir", node.dir, "--node", "\(node.id)", "--seed",
+                "\(Self.absolute(directory))/cluster.seed",
                 "--redis-listen", node.redis, "--peer-listen", node.peer,
             ] + options
         var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
@@ -139,7 +149,8 @@ package struct LocalCluster: Codable, Sendable {
         var pid: pid_t = 0
         let code = kintsugi_spawn_detached(program, &argv, environ, log, &pid)
         guard code == 0 else {
-            throw LocalClusterError(code: 1, message: "\(program) cannot be started: \(String(cString: strerror(code))).")
+            throw LocalClusterError(
+                code: 1, message: "\(program) cannot be started: \(String(cString: strerror(code))).")
         }
         return pid
     }
@@ -222,7 +233,9 @@ package struct LocalCluster: Codable, Sendable {
     package func index(of id: Int) throws(LocalClusterError) -> Int {
         guard let at = self.nodes.firstIndex(where: { $0.id == id }) else {
             throw LocalClusterError(
-                code: 64, message: "There is no node \(id): the nodes are \(self.nodes.map { "\($0.id)" }.joined(separator: ", ")).")
+                code: 64,
+                message:
+                    "There is no node \(id): the nodes are \(self.nodes.map { "\($0.id)" }.joined(separator: ", ")).")
         }
         return at
     }
@@ -236,7 +249,8 @@ package struct LocalCluster: Codable, Sendable {
             let taken = (1...count).flatMap { [base + $0, base + Self.peerOffset + $0] }.first { !Self.isFree($0) }
             guard let taken else { return base }
             if wish != nil {
-                throw LocalClusterError(code: 69, message: "Port \(taken) is taken: choose another --base-port, or leave it out.")
+                throw LocalClusterError(
+                    code: 69, message: "Port \(taken) is taken: choose another --base-port, or leave it out.")
             }
             base += 10
         }

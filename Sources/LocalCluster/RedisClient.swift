@@ -37,7 +37,8 @@ package final class RedisClient {
         guard inet_pton(AF_INET, host == "localhost" ? "127.0.0.1" : host, &address.sin_addr) == 1 else {
             throw RedisClientError(description: "'\(host)' is not an IPv4 address")
         }
-        self.socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        self.socket = Glibc.socket(
+            AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         let result = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 connect(self.socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
@@ -46,7 +47,9 @@ package final class RedisClient {
         if result != 0 {
             guard errno == EINPROGRESS else { throw self.failure("connect", errno) }
             var descriptor = pollfd(fd: self.socket, events: Int16(POLLOUT), revents: 0)
-            guard poll(&descriptor, 1, Int32(timeoutMilliseconds)) == 1 else { throw self.failure("connect", ETIMEDOUT) }
+            guard poll(&descriptor, 1, Int32(timeoutMilliseconds)) == 1 else {
+                throw self.failure("connect", ETIMEDOUT)
+            }
             var code: Int32 = 0
             var length = socklen_t(MemoryLayout<Int32>.size)
             getsockopt(self.socket, SOL_SOCKET, SO_ERROR, &code, &length)
@@ -79,7 +82,9 @@ package final class RedisClient {
         self.offset = 0
         var sent = 0
         while sent < bytes.count {
-            let count = bytes[sent...].withUnsafeBytes { send(self.socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            let count = bytes[sent...].withUnsafeBytes {
+                send(self.socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
             guard count > 0 else { throw self.failure("send", errno) }
             sent += count
         }

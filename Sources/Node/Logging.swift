@@ -19,7 +19,8 @@ struct LineLogHandler: LogHandler {
         let time = timestamp(Clock.wall)
         var line: String
         if self.isJSON {
-            line = "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"message\":\"\(Self.escaped("\(event.message)"))\""
+            line =
+                "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"message\":\"\(Self.escaped("\(event.message)"))\""
             for (key, value) in all { line += ",\"\(Self.escaped(key))\":\"\(Self.escaped("\(value)"))\"" }
             line += "}\n"
         } else {

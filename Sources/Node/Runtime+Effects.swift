@@ -57,17 +57,21 @@ extension Runtime {
             // The log that went was many small allocations: the system gets their pages back.
             self.snapshots.perform { kintsugi_trim_memory() }
         case .snapshotSent(let group, let index, let node):
-            self.logger.notice("snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
+            self.logger.notice(
+                "snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
         case .snapshotInstalled(let group, let index):
             self.logger.notice("snapshot installed", metadata: ["group": "\(group)", "index": "\(index)"])
         case .staleRun(let node, let run):
             self.end(
                 ServerError(
                     code: 73,
-                    message: "This data directory is an older copy: node \(node) has seen run \(run) of this node, and this is run \(self.identity.run). It must not vote with what it forgot. Move the directory away and let the node join anew."))
+                    message:
+                        "This data directory is an older copy: node \(node) has seen run \(run) of this node, and this is run \(self.identity.run). It must not vote with what it forgot. Move the directory away and let the node join anew."
+                ))
         case .sessionRefused(let group, let node, let run):
             self.logger.warning(
-                "commands of a retired run refused", metadata: ["group": "\(group)", "node": "\(node)", "run": "\(run)"])
+                "commands of a retired run refused",
+                metadata: ["group": "\(group)", "node": "\(node)", "run": "\(run)"])
         case .sequenceGap(let group, let expected, let found):
             self.logger.info(
                 "gap in a stream, sending again",
@@ -76,7 +80,8 @@ extension Runtime {
             self.logger.notice("leadership given up", metadata: ["group": "\(group)"])
         case .diverged(let group, let index, let node):
             self.logger.error(
-                "a peer's log contradicts ours", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
+                "a peer's log contradicts ours",
+                metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
         }
     }
 }

@@ -24,7 +24,9 @@ extension Runtime: RedisBackend {
     func wait(replicas: Int, timeoutMilliseconds: UInt64, from connection: ConnectionID) {
         self.begin()
         self.scheduleTurn()
-        guard case .accepted = self.core.wait(replicas: replicas, timeoutMilliseconds: timeoutMilliseconds, from: connection)
+        guard
+            case .accepted = self.core.wait(
+                replicas: replicas, timeoutMilliseconds: timeoutMilliseconds, from: connection)
         else {
             var reply = ReplyBuffer()
             reply.error("BUSY too many requests of this connection wait: try again")

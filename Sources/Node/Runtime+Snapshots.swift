@@ -49,6 +49,8 @@ extension Runtime {
         self.end(
             ServerError(
                 code: 1,
-                message: "The snapshot of group \(group) at \(index) cannot be read: \(reason). Move the file away and restore it from another node's copy, or let this node join anew."))
+                message:
+                    "The snapshot of group \(group) at \(index) cannot be read: \(reason). Move the file away and restore it from another node's copy, or let this node join anew."
+            ))
     }
 }

@@ -79,14 +79,18 @@ final class Runtime {
         let configuration = self.configuration
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         func explained(_ what: String, _ host: String, _ port: Int, _ error: any Error) -> any Error {
-            ListenFailed(what: what, host: host, port: port, reason: (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)")
+            ListenFailed(
+                what: what, host: host, port: port,
+                reason: (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)")
         }
         return self.transport.listen()
             .flatMapErrorThrowing { throw explained("peer", configuration.peerHost, configuration.peerPort, $0) }
             .flatMap { port in
                 bound.value.peerPort = port
                 return bound.value.redis.listen()
-                    .flatMapErrorThrowing { throw explained("redis", configuration.redisHost, configuration.redisPort, $0) }
+                    .flatMapErrorThrowing {
+                        throw explained("redis", configuration.redisHost, configuration.redisPort, $0)
+                    }
             }
             .map { _ in }
     }
@@ -190,7 +194,9 @@ final class Runtime {
             self.end(
                 ServerError(
                     code: 1,
-                    message: "The journal could not be written (\(text), errno \(code)): nothing more is acknowledged. Check the disk, then start the node again."))
+                    message:
+                        "The journal could not be written (\(text), errno \(code)): nothing more is acknowledged. Check the disk, then start the node again."
+                ))
         }
     }
 

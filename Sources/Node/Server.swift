@@ -45,7 +45,9 @@ package final class Server: Sendable {
         if configuration.password == nil, !Self.isLoopback(configuration.redisHost) {
             throw ServerError(
                 code: 78,
-                message: "redis.listen is \(configuration.redisHost), which others reach, and no password is set: set one with --password-file, or listen on 127.0.0.1.")
+                message:
+                    "redis.listen is \(configuration.redisHost), which others reach, and no password is set: set one with --password-file, or listen on 127.0.0.1."
+            )
         }
 
         let directory: DataDirectory
@@ -70,10 +72,13 @@ package final class Server: Sendable {
         try withExtendedLifetime(directory) { try outcome.get() }
     }
 
-    private static func isLoopback(_ host: String) -> Bool { host.hasPrefix("127.") || host == "localhost" || host == "::1" }
+    private static func isLoopback(_ host: String) -> Bool {
+        host.hasPrefix("127.") || host == "localhost" || host == "::1"
+    }
 
     private func serve(
-        _ directory: DataDirectory, loop: any EventLoop, logger: Logger, ready: @escaping @Sendable (ReadyAddresses) -> Void
+        _ directory: DataDirectory, loop: any EventLoop, logger: Logger,
+        ready: @escaping @Sendable (ReadyAddresses) -> Void
     ) async throws {
         let configuration = self.configuration
         let identity = directory.identity
@@ -102,7 +107,9 @@ package final class Server: Sendable {
         if recovered.groups.contains(where: { !$0.holes.isEmpty || $0.isEndUncertain }) {
             throw ServerError(
                 code: 73,
-                message: "The journal in \(directory.journalPath) is damaged where no snapshot covers it (see the lines above, or `kintsugi journal verify \(directory.path)`): nothing was cut. Restore this directory from a copy, or let the node join anew.")
+                message:
+                    "The journal in \(directory.journalPath) is damaged where no snapshot covers it (see the lines above, or `kintsugi journal verify \(directory.path)`): nothing was cut. Restore this directory from a copy, or let the node join anew."
+            )
         }
         let snapshots = try SnapshotStore(directory: directory.snapshotsPath) { inbox.snapshot($0) }
         defer { snapshots.close() }
@@ -114,7 +121,9 @@ package final class Server: Sendable {
         } catch {
             throw ServerError(
                 code: 69,
-                message: "The peer port \(configuration.peerHost):\(configuration.peerPort) (UDP) cannot be used: \(error.reason). Choose another with --peer-listen, or end what uses it.")
+                message:
+                    "The peer port \(configuration.peerHost):\(configuration.peerPort) (UDP) cannot be used: \(error.reason). Choose another with --peer-listen, or end what uses it."
+            )
         }
         heartbeats.start()
         defer { heartbeats.stop() }
@@ -151,7 +160,9 @@ package final class Server: Sendable {
         guard let error = error as? ListenFailed else { return error }
         return ServerError(
             code: 69,
-            message: "The \(error.what) port \(error.host):\(error.port) cannot be used: \(error.reason). Choose another with --\(error.what)-listen, or end what uses it.")
+            message:
+                "The \(error.what) port \(error.host):\(error.port) cannot be used: \(error.reason). Choose another with --\(error.what)-listen, or end what uses it."
+        )
     }
 }
 

@@ -63,7 +63,9 @@ package struct FailureDetector: Sendable {
 
     /// How long the node may be silent now.
     package func timeout(of node: NodeID) -> Nanoseconds {
-        guard let link = self.links.first(where: { $0.node == node }), link.mean > 0 else { return self.options.initial }
+        guard let link = self.links.first(where: { $0.node == node }), link.mean > 0 else {
+            return self.options.initial
+        }
         return min(max(link.mean * 2 + link.deviation * 6, self.options.floor), self.options.ceiling)
     }
 

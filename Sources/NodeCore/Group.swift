@@ -1,6 +1,6 @@
-import DequeModule
 package import Cache
 package import Catalog
+import DequeModule
 import Formats
 package import Replication
 

@@ -59,7 +59,9 @@ package struct IncidentTracker {
         account.affected = led.map(\.group)
         if self.open.count >= Self.maxOpen { self.open.removeFirst() }
         self.open.append(
-            Open(node: node, run: run, cause: cause, isPlanned: isPlanned, account: account, detectedAt: now, leaderless: led))
+            Open(
+                node: node, run: run, cause: cause, isPlanned: isPlanned, account: account, detectedAt: now,
+                leaderless: led))
     }
 
     /// This node leads the group and has committed in its term.
@@ -80,7 +82,9 @@ package struct IncidentTracker {
     }
 
     private mutating func changed(_ group: GroupID, term: Term, to leader: NodeID, _ at: Int, now: Instant) {
-        guard let found = self.open[at].leaderless.firstIndex(where: { $0.group == group && $0.term < term }) else { return }
+        guard let found = self.open[at].leaderless.firstIndex(where: { $0.group == group && $0.term < term }) else {
+            return
+        }
         self.open[at].leaderless.remove(at: found)
         self.open[at].account.changes.append(
             Incident.GroupChange(group: group, from: self.open[at].node, to: leader, term: term))

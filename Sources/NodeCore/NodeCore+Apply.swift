@@ -1,6 +1,6 @@
-import DequeModule
 import Cache
 import Catalog
+import DequeModule
 package import Replication
 
 extension NodeCore {
@@ -17,8 +17,10 @@ extension NodeCore {
             let entry = group.replica.log.entry(at: group.appliedIndex + 1)
             self.apply(entry, to: group)
             budget -= entry.payload.count + 512
-            group.checkpoint.bytesSince += entry.payload.count + 256
-            self.journalBytes += entry.payload.count + 256
+            // About what it takes in the journal, where a batch of one small entry fills a block.
+            let bytes = (entry.payload.count + 256 + 4095) & ~4095
+            group.checkpoint.bytesSince += bytes
+            self.journalBytes += bytes
         }
         // Replies may have let held requests in.
         if group.servedBy != nil {
@@ -147,7 +149,11 @@ private struct Announcer {
 
     init(_ block: CommandsPayload.Block, _ machine: StateMachine) {
         self.ahead = ByteCursor(block.commands)
-        if case .cache(let cache) = machine, block.count >= UInt32(Self.distance) { self.cache = cache } else { self.cache = nil }
+        if case .cache(let cache) = machine, block.count >= UInt32(Self.distance) {
+            self.cache = cache
+        } else {
+            self.cache = nil
+        }
         for _ in 0..<Self.distance { self.step() }
     }
 

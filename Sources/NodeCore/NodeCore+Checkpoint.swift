@@ -1,6 +1,6 @@
-import Formats
 import Cache
 import Catalog
+import Formats
 package import Replication
 
 /// Checkpoints. One is an entry of the log, so that every replica takes its snapshot of the same state; equal states give
@@ -19,9 +19,8 @@ extension NodeCore {
             group.checkpoint.bytesSince >= min(max(bytes, group.checkpoint.durableSize), bytes * 4)
             || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
         // A quiet group's few entries keep every segment since from being used again, as all groups share the journal.
-        let holdsJournal =
-            self.journalBytes - group.checkpoint.journalBytes >= self.configuration.checkpointBytes / 2
-            && group.appliedIndex > group.checkpoint.lastIndex
+        let others = self.journalBytes - group.checkpoint.journalBytes - group.checkpoint.bytesSince
+        let holdsJournal = others >= bytes / 2 && group.appliedIndex > group.checkpoint.lastIndex
         let hasNews = group.lastEffectiveIndex > group.checkpoint.lastIndex
         guard holdsJournal || (isDue && hasNews) || group.checkpoint.isDoubtful else { return }
         if case .accepted = group.replica.propose(
@@ -70,7 +69,9 @@ extension NodeCore {
         let isMore = cache.nextCheckpointBlock(into: &block, maxBytes: self.configuration.snapshotBlockBytes)
         if !block.isEmpty { self.hand(block, of: group) }
         if isMore {
-            if group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight { self.effects.wantsTurn = true }
+            if group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight {
+                self.effects.wantsTurn = true
+            }
         } else {
             self.finishSerialising(group)
         }
@@ -133,8 +134,9 @@ extension NodeCore {
         var bytes = 0
         while index >= group.replica.log.firstIndex {
             bytes += group.replica.log.entry(at: index).payload.count + 256
-            guard bytes < self.configuration.checkpointBytes / 16
-                || (index > wanted && bytes < self.configuration.checkpointBytes * 2)
+            guard
+                bytes < self.configuration.checkpointBytes / 16
+                    || (index > wanted && bytes < self.configuration.checkpointBytes * 2)
             else { break }
             index -= 1
         }

@@ -124,7 +124,9 @@ extension NodeCore {
     /// Judges silence. The shell calls this only after it has handed over all that the heartbeat thread recorded.
     package func judgeSilence() {
         for (node, isSuspected) in self.detector.check(now: self.now) {
-            guard let at = self.peers.firstIndex(where: { $0.member.node == node }), self.peers[at].run != 0 else { continue }
+            guard let at = self.peers.firstIndex(where: { $0.member.node == node }), self.peers[at].run != 0 else {
+                continue
+            }
             let wasSuspected = self.peers[at].isSuspected
             self.peers[at].isSilent = isSuspected
             if isSuspected, !wasSuspected { self.suspect(node, run: self.peers[at].run, .silent) }
@@ -152,7 +154,9 @@ extension NodeCore {
     private func suspect(_ node: NodeID, run: Run, _ cause: SuspicionCause) {
         self.effects.events.append(.suspected(node, cause))
         for group in self.groups {
-            if !group.suspected.contains(where: { $0.node == node }) { group.suspected.append((node, run, group.replica.term)) }
+            if !group.suspected.contains(where: { $0.node == node }) {
+                group.suspected.append((node, run, group.replica.term))
+            }
             group.replica.suspect(node, now: self.now, into: &group.effects)
         }
         self.noteSuspicion(of: node, run: run, cause)

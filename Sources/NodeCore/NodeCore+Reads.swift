@@ -1,6 +1,6 @@
+import Cache
 import DequeModule
 import Formats
-import Cache
 package import Replication
 
 extension NodeCore {

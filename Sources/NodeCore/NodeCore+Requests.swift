@@ -1,6 +1,6 @@
-import Formats
-import DequeModule
 import Cache
+import DequeModule
+import Formats
 package import Replication
 
 /// A client's connection, as far as the order of its requests goes.
@@ -181,7 +181,8 @@ extension NodeCore {
             } else {
                 // A block without commands asks for the session.
                 let block = OriginBlock(
-                    origin: me, run: self.configuration.run, firstSequence: 0, lowestUnanswered: 0, count: 0, commands: [])
+                    origin: me, run: self.configuration.run, firstSequence: 0, lowestUnanswered: 0, count: 0,
+                    commands: [])
                 self.effects.messages.append((served.leader, .forward(Forward(group: group.id, block: block))))
             }
         case .opening:
@@ -207,7 +208,8 @@ extension NodeCore {
         guard group.isLeader, !group.replica.isTransferring else { return }
         for (node, run) in group.sessionsAsked {
             _ = group.replica.propose(
-                .session, payload: SessionPayload.encode(node, run), wall: self.wall, now: self.now, into: &group.effects)
+                .session, payload: SessionPayload.encode(node, run), wall: self.wall, now: self.now,
+                into: &group.effects)
         }
         group.sessionsAsked.removeAll(keepingCapacity: true)
         if group.wantsTime, group.lastTimeIndex <= group.replica.commitIndex {

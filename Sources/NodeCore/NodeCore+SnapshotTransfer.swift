@@ -32,7 +32,8 @@ extension NodeCore {
             return
         }
         let piece = SnapshotPiece(
-            group: id, term: group.replica.term, mark: group.outgoing[at].mark, size: size, offset: offset, bytes: bytes)
+            group: id, term: group.replica.term, mark: group.outgoing[at].mark, size: size, offset: offset, bytes: bytes
+        )
         self.effects.messages.append((member.node, .snapshot(piece)))
     }
 
@@ -104,7 +105,9 @@ extension NodeCore {
 
     func receiveSnapshot(_ piece: SnapshotPiece, from member: MemberID) {
         guard let group = self.group(piece.group) else { return }
-        guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else { return }
+        guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else {
+            return
+        }
         guard piece.mark.index > group.replica.commitIndex else {
             // Had already, by log or by an earlier transfer.
             self.reply(.installed, to: member, group: group.id, index: piece.mark.index, nextOffset: piece.size)

@@ -1,6 +1,6 @@
-import Formats
 import Cache
 import Catalog
+import Formats
 package import Replication
 
 /// A group as this node sees it.

@@ -1,5 +1,5 @@
-import Formats
 import Cache
+import Formats
 import Replication
 
 /// A client that waits until other nodes hold its writes (the Redis command WAIT).
@@ -63,7 +63,10 @@ extension NodeCore {
                 self.waits[at].ticket = self.lastCopiesTicket
                 self.waits[at].asked = self.now
                 self.effects.messages.append(
-                    (served.leader, .copies(group: group.id, index: self.waits[at].index, ticket: self.lastCopiesTicket)))
+                    (
+                        served.leader,
+                        .copies(group: group.id, index: self.waits[at].index, ticket: self.lastCopiesTicket)
+                    ))
             }
         }
         self.finishWaits()

@@ -53,7 +53,8 @@ package final class NodeCore {
 
     /// - Parameter recovered: what the journal held, by group; groups it does not name begin empty.
     package init(
-        _ configuration: NodeConfiguration, recovered: [GroupID: RecoveredGroup], detector: FailureDetector, now: Instant
+        _ configuration: NodeConfiguration, recovered: [GroupID: RecoveredGroup], detector: FailureDetector,
+        now: Instant
     ) {
         self.configuration = configuration
         self.now = now
@@ -202,7 +203,9 @@ package final class NodeCore {
                 awaiting.tickets.append((group.id, ticket))
                 group.effects.ticket = nil
             }
-            for message in group.effects.sendAfterPersist { awaiting.messages.append((message.to.node, .replica(message))) }
+            for message in group.effects.sendAfterPersist {
+                awaiting.messages.append((message.to.node, .replica(message)))
+            }
             group.effects.sendAfterPersist.removeAll(keepingCapacity: true)
         }
         swap(&awaiting.marks, &self.newMarks)
@@ -248,7 +251,8 @@ package final class NodeCore {
         self.stopBegan = self.now
         let led = self.groups.filter(\.isLeader).map { ($0.id, $0.replica.term) }
         self.incidents.plannedStop(
-            run: self.configuration.run, led: self.configuration.founders.count > 1 ? led : [], now: self.now, wall: self.wall)
+            run: self.configuration.run, led: self.configuration.founders.count > 1 ? led : [], now: self.now,
+            wall: self.wall)
         self.tickIncidents()
         self.continueStop()
     }
@@ -260,12 +264,16 @@ package final class NodeCore {
         var leads = false
         for group in self.groups where group.isLeader && self.configuration.founders.count > 1 {
             leads = true
-            if !group.replica.isTransferring { _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects) }
+            if !group.replica.isTransferring {
+                _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
+            }
         }
         if self.incidents.hasReports { self.tickIncidents() }
         // The account of this stop is worth a moment, not more: where all nodes stop at once nobody is left to take it.
         let isAccountKept = self.group(.system)!.origin.isEmpty || self.now - self.stopBegan >= Self.patienceForAccount
         let isQuiet = self.groups.allSatisfy { $0.id == .system || $0.origin.isEmpty } && self.awaitingJournal.isEmpty
-        if (!leads && isQuiet && isAccountKept) || self.now - self.stopBegan >= Self.patienceForRequests { self.isStopped = true }
+        if (!leads && isQuiet && isAccountKept) || self.now - self.stopBegan >= Self.patienceForRequests {
+            self.isStopped = true
+        }
     }
 }

@@ -137,7 +137,9 @@ struct OriginStream {
             }
             if isOld || block.leadersLost > 2, !block.answeredUnknown {
                 self.blocks[position].answeredUnknown = true
-                for sequence in max(block.firstSequence, self.firstUnapplied)..<block.firstSequence + UInt64(block.count) {
+                for sequence in max(block.firstSequence, self.firstUnapplied)..<block.firstSequence
+                    + UInt64(block.count)
+                {
                     let at = Int(sequence - self.firstUnapplied)
                     if self.waiting[at] != 0 { body(self.waiting[at], true) }
                     self.waiting[at] = 0

@@ -1,5 +1,5 @@
-import Formats
 import DequeModule
+import Formats
 package import Replication
 
 /// One origin run's stream into a group, as every replica of the group remembers it (Ongaro's dissertation, section
@@ -48,7 +48,9 @@ package struct Session: Sendable {
             var offset = self.start
             var current = self.firstKept
             for length in self.lengths {
-                if current >= sequence { body(current, UnsafeRawBufferPointer(rebasing: all[offset..<offset + Int(length)])) }
+                if current >= sequence {
+                    body(current, UnsafeRawBufferPointer(rebasing: all[offset..<offset + Int(length)]))
+                }
                 offset += Int(length)
                 current += 1
             }

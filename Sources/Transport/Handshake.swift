@@ -52,8 +52,12 @@ package struct Hello: Sendable, Equatable {
 
     package init(_ bytes: UnsafeRawBufferPointer) throws(MalformedBytes) {
         var reader = ByteReader(bytes)
-        guard try reader.read(UInt32.self) == Self.magic else { throw MalformedBytes("it does not speak this protocol") }
-        guard let purpose = Purpose(rawValue: try reader.read(UInt8.self)) else { throw MalformedBytes("an unknown purpose") }
+        guard try reader.read(UInt32.self) == Self.magic else {
+            throw MalformedBytes("it does not speak this protocol")
+        }
+        guard let purpose = Purpose(rawValue: try reader.read(UInt8.self)) else {
+            throw MalformedBytes("an unknown purpose")
+        }
         self.purpose = purpose
         self.lowestVersion = try reader.read(UInt16.self)
         self.highestVersion = try reader.read(UInt16.self)

@@ -65,11 +65,13 @@ package final class Heartbeats: Sendable {
         guard socket >= 0 else { throw PortTaken(reason: String(cString: strerror(errno))) }
         self.socket = socket
         guard var address = Self.resolve(local.listenHost, local.listenPort),
-            withUnsafePointer(to: &address, { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-                }
-            })
+            withUnsafePointer(
+                to: &address,
+                { pointer in
+                    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                        bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                    }
+                })
         else {
             let reason = String(cString: strerror(errno))
             close(socket)
@@ -124,7 +126,9 @@ package final class Heartbeats: Sendable {
             }
             if now >= nextSend {
                 number += 1
-                for at in self.slots.indices { if let address = addresses[at] { self.beat(number, to: self.slots[at].node, address, key, now) } }
+                for at in self.slots.indices {
+                    if let address = addresses[at] { self.beat(number, to: self.slots[at].node, address, key, now) }
+                }
                 nextSend = max(nextSend + self.interval, now)
             }
             var descriptor = pollfd(fd: self.socket, events: Int16(POLLIN), revents: 0)

@@ -127,7 +127,8 @@ final class PeerLink: ChannelInboundHandler {
     }
 
     private func handshakeMessage(_ context: ChannelHandlerContext) -> [UInt8]? {
-        guard let length = self.input.getInteger(at: self.input.readerIndex, endianness: .little, as: UInt16.self) else { return nil }
+        guard let length = self.input.getInteger(at: self.input.readerIndex, endianness: .little, as: UInt16.self)
+        else { return nil }
         guard length <= Hello.maxBytes else {
             self.refuse(.malformed, context)
             return nil
@@ -191,7 +192,8 @@ final class PeerLink: ChannelInboundHandler {
     }
 
     private func frame(_ context: ChannelHandlerContext) -> Bool {
-        guard let length = self.input.getInteger(at: self.input.readerIndex, endianness: .little, as: UInt32.self) else { return false }
+        guard let length = self.input.getInteger(at: self.input.readerIndex, endianness: .little, as: UInt32.self)
+        else { return false }
         guard length >= 5, length <= WireCodec.maxFrameBytes else {
             context.close(promise: nil)
             self.transport.logger.error("a frame of \(length) bytes from a peer: the connection is closed")

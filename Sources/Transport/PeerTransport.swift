@@ -104,7 +104,9 @@ package final class PeerTransport {
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20))
+            .childChannelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20)
+            )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try bound.value.accept(channel) }
             }
@@ -167,7 +169,9 @@ package final class PeerTransport {
         ClientBootstrap(group: self.loop)
             .connectTimeout(.seconds(1))
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
-            .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20))
+            .channelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20)
+            )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let link = PeerLink(transport: bound.value, dialling: address.member.node, purpose: purpose)
@@ -182,7 +186,9 @@ package final class PeerTransport {
         guard let at = self.index(of: node) else { return }
         self.peers[at].isDialling = false
         // A time-out is silence, which the heartbeats judge; everything else says that nobody listens there.
-        let isRefusal = (error as? IOError).map { $0.errnoCode == ECONNREFUSED || $0.errnoCode == ECONNRESET } ?? Self.isRefused(error)
+        let isRefusal =
+            (error as? IOError).map { $0.errnoCode == ECONNREFUSED || $0.errnoCode == ECONNRESET }
+            ?? Self.isRefused(error)
         self.dialEnded(at, isRefused: isRefusal)
     }
 

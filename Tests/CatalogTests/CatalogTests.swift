@@ -6,7 +6,8 @@ import Testing
     private static let key = HashKey(ClusterID(high: 1, low: 2))
 
     private func account(
-        _ observer: UInt32, episode: UInt64 = 1, at milliseconds: UInt64 = 1000, _ change: (inout Incident.Account) -> Void = { _ in }
+        _ observer: UInt32, episode: UInt64 = 1, at milliseconds: UInt64 = 1000,
+        _ change: (inout Incident.Account) -> Void = { _ in }
     ) -> Incident.Account {
         var account = Incident.Account(
             observer: NodeID(observer), episode: episode,
@@ -16,7 +17,8 @@ import Testing
     }
 
     private func report(
-        _ account: Incident.Account, node: UInt32 = 3, run: Run = 7, cause: Incident.Cause = .killed, isPlanned: Bool = false
+        _ account: Incident.Account, node: UInt32 = 3, run: Run = 7, cause: Incident.Cause = .killed,
+        isPlanned: Bool = false
     ) -> Incident {
         Incident(kind: .node, cause: cause, node: NodeID(node), run: run, isPlanned: isPlanned, accounts: [account])
     }
@@ -33,7 +35,9 @@ import Testing
     }
 
     private func random(_ random: inout Random) -> Incident {
-        func maybe() -> UInt64? { random.chance(1, in: 2) ? [0, 5, random.next() >> 30, random.next(), .max - 1][Int(random.below(5))] : nil }
+        func maybe() -> UInt64? {
+            random.chance(1, in: 2) ? [0, 5, random.next() >> 30, random.next(), .max - 1][Int(random.below(5))] : nil
+        }
         let node = UInt32(1 + random.below(3))
         let account = self.account(
             UInt32(1 + random.below(3)), episode: random.below(3), at: 1000 * random.below(20)
@@ -85,9 +89,13 @@ import Testing
         for _ in 0..<60 {
             var command = CatalogCommand.report(self.random(&random)).encoded()
             switch random.below(4) {
-            case 0: for _ in 0..<1 + random.below(3) { command[Int(random.below(UInt64(command.count)))] ^= 1 << UInt8(random.below(8)) }
+            case 0:
+                for _ in 0..<1 + random.below(3) {
+                    command[Int(random.below(UInt64(command.count)))] ^= 1 << UInt8(random.below(8))
+                }
             case 1: command.removeLast(Int(random.below(UInt64(command.count))))
-            case 2 where random.chance(1, in: 4): command = (0..<random.below(200)).map { _ in UInt8(random.below(256)) }
+            case 2 where random.chance(1, in: 4):
+                command = (0..<random.below(200)).map { _ in UInt8(random.below(256)) }
             default: break
             }
             let outcomes = command.withUnsafeBytes { (one.apply($0, index: 1), other.apply($0, index: 1)) }
@@ -138,7 +146,9 @@ import Testing
     @Test func theNewestAreKept() {
         let catalog = CatalogMachine(hashKey: Self.key)
         let count = 10_000 + 5
-        for run in 1...count { self.apply(self.report(self.account(1, episode: UInt64(run)), run: Run(run)), to: catalog) }
+        for run in 1...count {
+            self.apply(self.report(self.account(1, episode: UInt64(run)), run: Run(run)), to: catalog)
+        }
         #expect(catalog.incidents.count == 10_000)
         #expect(catalog.incidents.first?.run == 6 && catalog.incidents.last?.run == Run(count))
         #expect(self.json(catalog).hasPrefix("{\"incidents\":[{\"id\":6,"))

@@ -60,7 +60,8 @@ import Testing
         func replica(_ body: Message.Body) -> PeerMessage {
             .replica(
                 Message(
-                    group: group, from: self.member(&random), to: self.member(&random), term: random.next(), body: body))
+                    group: group, from: self.member(&random), to: self.member(&random), term: random.next(), body: body)
+            )
         }
         func candidacy() -> Message.Candidacy {
             .init(lastIndex: random.next(), lastTerm: random.next(), transfer: random.chance(1, in: 2))
@@ -170,7 +171,10 @@ import Testing
                 case 0: frame.removeLast(Int(random.below(UInt64(frame.count - 4))))
                 case 1: frame += self.bytes(&random, random.below(30))
                 case 2: if frame.count > 4 { frame[4 + Int(random.below(UInt64(frame.count - 4)))] = 0xff }
-                default: if frame.count > 4 { frame[4 + Int(random.below(UInt64(frame.count - 4)))] ^= 1 << UInt8(random.below(8)) }
+                default:
+                    if frame.count > 4 {
+                        frame[4 + Int(random.below(UInt64(frame.count - 4)))] ^= 1 << UInt8(random.below(8))
+                    }
                 }
             }
             let bad = frame

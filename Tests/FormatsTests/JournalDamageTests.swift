@@ -34,7 +34,9 @@ import Testing
         /// What must hold whatever happened to the disk; nil where it does.
         func problem(_ recovered: RecoveredJournal) -> String? {
             for group in recovered.groups {
-                if !group.isEndUncertain, group.snapshot == self.model.groups[group.group]?.snapshot, let wrong = self.model.wrongEntry(group.group, group) {
+                if !group.isEndUncertain, group.snapshot == self.model.groups[group.group]?.snapshot,
+                    let wrong = self.model.wrongEntry(group.group, group)
+                {
                     return wrong
                 }
             }
@@ -55,7 +57,9 @@ import Testing
         /// Blocks that hold a batch, by file.
         var used: [(file: UInt32, block: Int)] {
             self.scans.flatMap { file, scan in
-                scan.batches.flatMap { batch in (batch.firstBlock..<batch.firstBlock + batch.blockCount).map { (file, $0) } }
+                scan.batches.flatMap { batch in
+                    (batch.firstBlock..<batch.firstBlock + batch.blockCount).map { (file, $0) }
+                }
             }
         }
     }
@@ -98,7 +102,9 @@ import Testing
         var random = Random(seed: seed)
         var journal = whole.journal
         let files = whole.journal.files.keys.sorted()
-        func block(_ file: UInt32, _ at: Int) -> ArraySlice<UInt8> { whole.journal.files[file]![at * 4096..<(at + 1) * 4096] }
+        func block(_ file: UInt32, _ at: Int) -> ArraySlice<UInt8> {
+            whole.journal.files[file]![at * 4096..<(at + 1) * 4096]
+        }
         for file in files {
             for at in 0..<16 {
                 journal.overwrite(file, at: at * 4096, with: [UInt8](repeating: 0, count: 4096)[...])
@@ -184,7 +190,8 @@ import Testing
         let vote = add([source.hardState(0)])
         _ = add(source.entries(1, bytes: 10))
         // One group in the batch: the record's header stands after the batch's and one group's.
-        let record = vote.offset + JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
+        let record =
+            vote.offset + JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
         for byte in 0..<JournalFormat.recordHeaderBytes {
             for copies in [[0], [1], [0, 1]] {
                 var rotten = journal
@@ -335,7 +342,8 @@ import Testing
     /// All blocks of the last batch rotten: a batch stood there, and is not taken for free space.
     @Test func lastBatchGoneAltogether() {
         var (journal, plans, _) = self.table()
-        journal.overwrite(plans[2].file, at: plans[2].offset, with: [UInt8](repeating: 0, count: plans[2].bytes.count)[...])
+        journal.overwrite(
+            plans[2].file, at: plans[2].offset, with: [UInt8](repeating: 0, count: plans[2].bytes.count)[...])
         let recovered = journal.recover()
         #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole } && !recovered.hasTornTail)
     }
@@ -367,7 +375,8 @@ import Testing
             journal.write(mark)
             let plan = journal.lastPlan!
             // The members stand right behind the headers.
-            let offset = JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
+            let offset =
+                JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
                 + mark.count * JournalFormat.recordHeaderBytes
             self.rot(&journal, plan, 0, at: offset + 5)
             let recovered = journal.recover()

@@ -158,7 +158,8 @@ struct RecordSource {
     private mutating func membership() -> Membership {
         Membership(
             voters: (1...3).map { MemberID(node: NodeID($0), incarnation: Incarnation(high: 1, low: UInt64($0))) },
-            learners: self.random.chance(1, in: 2) ? [] : [MemberID(node: NodeID(9), incarnation: Incarnation(high: 1, low: 9))])
+            learners: self.random.chance(1, in: 2)
+                ? [] : [MemberID(node: NodeID(9), incarnation: Incarnation(high: 1, low: 9))])
     }
 
     /// The group's own checkpoint, somewhere in its log.
@@ -172,7 +173,8 @@ struct RecordSource {
         return .snapshot(
             self.groups[at].id,
             SnapshotMark(
-                index: entry.index, term: entry.term, hash: entry.hash, time: entry.time, membership: self.membership()))
+                index: entry.index, term: entry.term, hash: entry.hash, time: entry.time, membership: self.membership())
+        )
     }
 
     /// A leader's snapshot takes the place of the log.
@@ -249,7 +251,9 @@ struct MemoryJournal {
 
     func scans() -> [(file: UInt32, scan: SegmentScan)] { self.files.keys.sorted().map { self.scan($0) } }
 
-    func recover(isDetailed: Bool = false) -> RecoveredJournal { RecoveredJournal(self.scans(), isDetailed: isDetailed) }
+    func recover(isDetailed: Bool = false) -> RecoveredJournal {
+        RecoveredJournal(self.scans(), isDetailed: isDetailed)
+    }
 
     /// As a start does. `rewrites` false: the process dies before it has written the unproved batch again.
     @discardableResult

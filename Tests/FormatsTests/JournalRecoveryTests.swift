@@ -84,13 +84,16 @@ import Testing
             before.apply(records)
         }
         for round in 0..<(recycled ? 9 : 3) {
-            add(source.entries(3, bytes: 1500) + source.entries(1, group: 1, bytes: 100) + [source.hardState(round % 2)])
+            add(
+                source.entries(3, bytes: 1500) + source.entries(1, group: 1, bytes: 100) + [source.hardState(round % 2)]
+            )
             if recycled { add([source.mark(0)!, source.mark(1)!]) }
         }
         while true {
             // Of changing size, so that each kind of batch comes to stand first some time.
             if source.random.chance(1, in: 2) { add(source.entries(1, bytes: 4500)) }
-            let records = source.entries(2, bytes: 1900) + source.entries(1, group: 1, bytes: 700) + [source.hardState(0)]
+            let records =
+                source.entries(2, bytes: 1900) + source.entries(1, group: 1, bytes: 700) + [source.hardState(0)]
             let previous = before
             add(records)
             if (journal.lastPlan!.offset == 0) == firstOfSegment { return (journal, previous, before, source) }
@@ -128,7 +131,8 @@ import Testing
             var expected = all ? after : before
             expected.apply([hardState])
             let third = torn.recover()
-            #expect(model(expected, third) == nil && third.damage.isEmpty && !third.hasTornTail, "\(name): \(third.damage)")
+            #expect(
+                model(expected, third) == nil && third.damage.isEmpty && !third.hasTornTail, "\(name): \(third.damage)")
         }
         // Up to a sector; from a sector on (a block without its first sector shows it); every set of blocks.
         for count in 0...sectors {
@@ -240,5 +244,7 @@ import Testing
         #expect(self.model(model, recovered) == nil && recovered.damage.isEmpty)
     }
 
-    private func model(_ model: JournalModel, _ recovered: RecoveredJournal) -> String? { model.difference(from: recovered) }
+    private func model(_ model: JournalModel, _ recovered: RecoveredJournal) -> String? {
+        model.difference(from: recovered)
+    }
 }

@@ -113,7 +113,10 @@ import Testing
     /// A format that was cut short is begun again.
     @Test func formatCutShort() throws {
         let scratch = Scratch()
-        for names in [["LOCK"], ["LOCK", "cluster.seed.new"], ["LOCK", "cluster.seed"], ["LOCK", "cluster.seed", "node.identity.a.new"]] {
+        for names in [
+            ["LOCK"], ["LOCK", "cluster.seed.new"], ["LOCK", "cluster.seed"],
+            ["LOCK", "cluster.seed", "node.identity.a.new"],
+        ] {
             let path = scratch.path + "/\(names.count)\(names.last!)"
             try Files.makeDirectory(path)
             for name in names { try Files.replace(path + "/" + name, with: [1], directory: path) }
@@ -143,7 +146,9 @@ import Testing
         var bytes = (0..<random.below(80)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         #expect(try IdentityFile.decode(bytes) == nil)
         bytes = IdentityFile.encode(
-            NodeIdentity(cluster: ClusterID(high: 1, low: 2), node: NodeID(3), incarnation: Incarnation(high: 4, low: 5), run: 6))
+            NodeIdentity(
+                cluster: ClusterID(high: 1, low: 2), node: NodeID(3), incarnation: Incarnation(high: 4, low: 5), run: 6)
+        )
         #expect(try IdentityFile.decode(bytes)?.run == 6)
         bytes.removeLast(Int(random.below(50)))
         if bytes.count > 12 { bytes.replace(at: 0, littleEndian: CRC32C.of(bytes[4...])) }

@@ -16,9 +16,11 @@ import Testing
         for index in 1...20 as ClosedRange<UInt64> {
             let entry = Entry(
                 group: .default, index: index, term: index < 8 ? 1 : 2, time: WallTime(nanoseconds: 1), kind: .commands,
-                payload: [UInt8](repeating: 1, count: 5000), previousHash: hash, key: directory.identity.journal.hashKey)
+                payload: [UInt8](repeating: 1, count: 5000), previousHash: hash, key: directory.identity.journal.hashKey
+            )
             hash = entry.hash
-            journal.submit([.hardState(.default, HardState(term: entry.term, votedFor: nil)), .entry(entry)], ticket: index)
+            journal.submit(
+                [.hardState(.default, HardState(term: entry.term, votedFor: nil)), .entry(entry)], ticket: index)
             guard hasSnapshot, index == 10 else { continue }
             let mark = SnapshotMark(
                 index: 10, term: 2, hash: hash, time: WallTime(nanoseconds: 1), membership: Membership(voters: []))
@@ -57,8 +59,10 @@ import Testing
         #expect(ranges.first?.first == 1 && ranges.last?.last == 20)
         #expect(report.segments.allSatisfy { $0.bytes == 256 << 10 })
         #expect(report.text(.verify).contains("journal: clean"))
-        #expect(report.text(.inspect).contains("group default: term 2, no vote, snapshot at 10 (term 2), entries 11 to 20"))
-        #expect(report.json(.verify).contains("\"verdict\":\"clean\"") && !report.json(.verify).contains("\"segments\""))
+        #expect(
+            report.text(.inspect).contains("group default: term 2, no vote, snapshot at 10 (term 2), entries 11 to 20"))
+        #expect(
+            report.json(.verify).contains("\"verdict\":\"clean\"") && !report.json(.verify).contains("\"segments\""))
         #expect(report.json(.inspect).contains("\"segments\":[{"))
         #expect(try scratch.read("1/node.identity.a") == before, "looking begins no run")
         // And it lets go of the lock.
@@ -91,7 +95,8 @@ import Testing
         let damaged = try JournalReport.inspect(directory: path)
         #expect(damaged.verdict == .damaged && damaged.exitCode == 1 && !damaged.starts)
         let place = try #require(damaged.damage.first)
-        #expect(place.file == "journal/00000001.segment" && place.group == .default && place.index != nil && place.isHole)
+        #expect(
+            place.file == "journal/00000001.segment" && place.group == .default && place.index != nil && place.isHole)
         #expect(place.offset.map { $0 <= offset && offset < $0 + 8192 } == true)
         #expect(damaged.text(.verify).contains("refused with 73"))
         #expect(damaged.json(.verify).contains("\"lost\":true"))

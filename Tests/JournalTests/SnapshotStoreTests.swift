@@ -22,7 +22,9 @@ import Testing
     }
 
     /// Writes one and waits for it; gives the number of reports so far.
-    private func write(_ index: LogIndex, _ store: SnapshotStore, _ done: Collected<SnapshotStore.Done>, from count: Int) -> Int {
+    private func write(
+        _ index: LogIndex, _ store: SnapshotStore, _ done: Collected<SnapshotStore.Done>, from count: Int
+    ) -> Int {
         store.begin(.default, self.mark(index))
         for block in self.blocks(index) { store.block(.default, block) }
         store.finish(.default)
@@ -47,7 +49,10 @@ import Testing
         let name = "/snapshots/\(GroupID.default.rawValue)-7.snapshot"
         #expect(try SnapshotFile.verify(scratch.path + name) == self.mark(7))
         store.read(.default, index: 7, offset: 0, for: self.member)
-        guard case .read(.default, 7, offset: 0, let size, let bytes?, for: self.member) = done.wait(for: count + 1)[count] else {
+        guard
+            case .read(.default, 7, offset: 0, let size, let bytes?, for: self.member) = done.wait(for: count + 1)[
+                count]
+        else {
             Issue.record("not read")
             return
         }
@@ -64,7 +69,9 @@ import Testing
                     group: .default, term: 1, mark: self.mark(7), size: size, offset: UInt64(offset), bytes: piece))
             offset += piece.count
             pieces += 1
-            guard case .staged(.default, 7, let next, let isWhole, isDamaged: false) = received.wait(for: pieces)[pieces - 1]
+            guard
+                case .staged(.default, 7, let next, let isWhole, isDamaged: false) = received.wait(for: pieces)[
+                    pieces - 1]
             else {
                 Issue.record("piece \(pieces) refused")
                 return

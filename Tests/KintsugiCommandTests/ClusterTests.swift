@@ -7,7 +7,9 @@ struct ClusterTests {
     @Test("a key written through any node is read through every other, also after all were killed at once")
     func survivesAll() throws {
         let cluster = try TestCluster()
-        for node in 1...3 { #expect(try Program.redisCLI(cluster.port(node), "set", "key:\(node)", "value \(node)") == "OK") }
+        for node in 1...3 {
+            #expect(try Program.redisCLI(cluster.port(node), "set", "key:\(node)", "value \(node)") == "OK")
+        }
         for node in 1...3 {
             let found = try Program.redisCLI(cluster.port(node), "mget", "key:1", "key:2", "key:3")
             #expect(found == "value 1\nvalue 2\nvalue 3", "through node \(node)")
@@ -35,7 +37,8 @@ struct ClusterTests {
             }
         }
         let to = before % 3 + 1
-        let transfer = try Program.kintsugi("transfer", "--group", "default", "--to", "\(to)", "--dir", cluster.path, "--json")
+        let transfer = try Program.kintsugi(
+            "transfer", "--group", "default", "--to", "\(to)", "--dir", cluster.path, "--json")
         #expect(transfer.code == 0, "\(transfer.errors)")
         #expect(try cluster.leader() == to)
 
@@ -51,16 +54,21 @@ struct ClusterTests {
         usleep(1_300_000)
         try cluster.restart(to)
         let incident = try Self.closedIncident(of: to, in: cluster)
-        for key in ["id", "kind", "cause", "node", "run", "planned", "count", "state", "occurred", "detected", "repaired",
-            "closed", "detection_ms", "repair_ms", "recovery_ms", "delay_ms", "recovery_rate", "groups", "bytes_repaired",
-            "actions"]
-        {
+        for key in [
+            "id", "kind", "cause", "node", "run", "planned", "count", "state", "occurred", "detected", "repaired",
+            "closed", "detection_ms", "repair_ms", "recovery_ms", "delay_ms", "recovery_rate", "groups",
+            "bytes_repaired",
+            "actions",
+        ] {
             #expect(incident[key] != nil, "no \(key)")
         }
         #expect(incident["cause"] as? String == "killed")
         #expect(incident["planned"] as? Bool == false)
         let groups = try #require(incident["groups"] as? [[String: Any]])
-        #expect(groups.contains { $0["group"] as? String == "default" && $0["from"] as? Int == to && $0["to"] as? Int != to })
+        #expect(
+            groups.contains {
+                $0["group"] as? String == "default" && $0["from"] as? Int == to && $0["to"] as? Int != to
+            })
         let recovery = try #require(incident["recovery_ms"] as? [Double])
         let repair = try #require(incident["repair_ms"] as? Double)
         let detection = try #require(incident["detection_ms"] as? [Double])
@@ -115,7 +123,9 @@ struct ClusterTests {
 
     @Test("a node that slept past compaction catches up by snapshot, under load")
     func catchesUpBySnapshot() throws {
-        let cluster = try TestCluster(environment: ["KINTSUGI_CHECKPOINT_BYTES": "1mb", "KINTSUGI_JOURNAL_SEGMENT_BYTES": "1mb"])
+        let cluster = try TestCluster(environment: [
+            "KINTSUGI_CHECKPOINT_BYTES": "1mb", "KINTSUGI_JOURNAL_SEGMENT_BYTES": "1mb",
+        ])
         let leader = try cluster.leader()
         let away = leader % 3 + 1
         try cluster.kill(away)
@@ -123,7 +133,8 @@ struct ClusterTests {
             "python3", ["-c", Self.loadScript, "\(cluster.port(leader))", "20000"], seconds: 120)
         #expect(load.code == 0, "\(load.errors)")
         try cluster.restart(away)
-        let check = try Program.run("python3", ["-c", Self.checkScript, "\(cluster.port(away))", "20000"], seconds: 120)
+        let check = try Program.run(
+            "python3", ["-c", Self.checkScript, "\(cluster.port(away))", "20000"], seconds: 120)
         #expect(check.code == 0, "\(check.errors)")
         let log = try String(contentsOfFile: "\(cluster.path)/\(away).log", encoding: .utf8)
         #expect(log.contains("snapshot installed group=default"), "caught up without a snapshot:\n\(log)")

@@ -11,7 +11,8 @@ struct Outcome {
     /// Standard output as one JSON object.
     func json(_ location: SourceLocation = #_sourceLocation) throws -> [String: Any] {
         let object = try? JSONSerialization.jsonObject(with: Data(self.output.utf8))
-        return try #require(object as? [String: Any], "not a JSON object: '\(self.output)' (\(self.errors))", sourceLocation: location)
+        return try #require(
+            object as? [String: Any], "not a JSON object: '\(self.output)' (\(self.errors))", sourceLocation: location)
     }
 }
 
@@ -53,7 +54,9 @@ enum Program {
             errors: try String(contentsOfFile: err, encoding: .utf8))
     }
 
-    static func kintsugi(_ arguments: String..., environment: [String: String] = [:], seconds: Double = 60) throws -> Outcome {
+    static func kintsugi(_ arguments: String..., environment: [String: String] = [:], seconds: Double = 60) throws
+        -> Outcome
+    {
         try Self.run(Self.kintsugi, arguments, environment: environment, seconds: seconds)
     }
 
@@ -121,7 +124,8 @@ final class TestCluster {
     func port(_ node: Int) -> Int { self.ports[node]! }
 
     func kill(_ node: Int, signal: String = "KILL") throws {
-        let outcome = try Program.kintsugi("cluster", "kill", "--node", "\(node)", "--signal", signal, "--dir", self.path)
+        let outcome = try Program.kintsugi(
+            "cluster", "kill", "--node", "\(node)", "--signal", signal, "--dir", self.path)
         try #require(outcome.code == 0, "\(outcome.errors)")
     }
 
@@ -153,7 +157,8 @@ final class TestCluster {
     }
 
     func incidents() throws -> [[String: Any]] {
-        try #require(try Program.kintsugi("incidents", "--dir", self.path, "--json").json()["incidents"] as? [[String: Any]])
+        try #require(
+            try Program.kintsugi("incidents", "--dir", self.path, "--json").json()["incidents"] as? [[String: Any]])
     }
 }
 

@@ -4,7 +4,9 @@ import Testing
 /// What a user gets wrong: one clear sentence, the right exit code, nothing disturbed.
 @Suite(.serialized)
 struct RefusalTests {
-    private static func seed(_ directory: TemporaryDirectory, name: String = "seed", peers: String = "1=127.0.0.1:1") throws -> String {
+    private static func seed(_ directory: TemporaryDirectory, name: String = "seed", peers: String = "1=127.0.0.1:1")
+        throws -> String
+    {
         let outcome = try Program.kintsugi("init", "--peers", peers)
         try #require(outcome.code == 0, "\(outcome.errors)")
         let path = directory.path + "/" + name
@@ -12,9 +14,13 @@ struct RefusalTests {
         return path
     }
 
-    private static func refused(_ outcome: Outcome, _ code: Int32, _ words: String..., location: SourceLocation = #_sourceLocation) {
+    private static func refused(
+        _ outcome: Outcome, _ code: Int32, _ words: String..., location: SourceLocation = #_sourceLocation
+    ) {
         #expect(outcome.code == code, "\(outcome.errors)", sourceLocation: location)
-        for word in words { #expect(outcome.errors.contains(word), "'\(word)' is not in: \(outcome.errors)", sourceLocation: location) }
+        for word in words {
+            #expect(outcome.errors.contains(word), "'\(word)' is not in: \(outcome.errors)", sourceLocation: location)
+        }
     }
 
     @Test("usage: unknown options, missing values")
@@ -31,7 +37,9 @@ struct RefusalTests {
 
     @Test("every command has help with an example")
     func help() throws {
-        for command in ["init", "serve", "cluster", "demo", "status", "incidents", "transfer", "journal", "bench", "config"] {
+        for command in [
+            "init", "serve", "cluster", "demo", "status", "incidents", "transfer", "journal", "bench", "config",
+        ] {
             let outcome = try Program.kintsugi(command, "--help")
             #expect(outcome.code == 0)
             #expect(outcome.output.contains("kintsugi \(command)"), "\(outcome.output)")
@@ -49,13 +57,18 @@ struct RefusalTests {
         Self.refused(try Program.kintsugi("config", "show", "--config", file), 78, "max-clients", file, "many")
         try write("max-clients: [1, 2]\n")
         Self.refused(try Program.kintsugi("config", "show", "--config", file), 78, "max-clients", file)
-        Self.refused(try Program.kintsugi("config", "show", environment: ["KINTSUGI_MAX_CLIENT": "1"]), 78, "KINTSUGI_MAX_CLIENT")
-        Self.refused(try Program.kintsugi("config", "show", environment: ["KINTSUGI_HEARTBEAT": "soon"]), 78, "heartbeat", "environment")
+        Self.refused(
+            try Program.kintsugi("config", "show", environment: ["KINTSUGI_MAX_CLIENT": "1"]), 78, "KINTSUGI_MAX_CLIENT"
+        )
+        Self.refused(
+            try Program.kintsugi("config", "show", environment: ["KINTSUGI_HEARTBEAT": "soon"]), 78, "heartbeat",
+            "environment")
         Self.refused(try Program.kintsugi("config", "show", "--heartbeat", "9000s"), 78, "heartbeat", "flag")
 
         try write("max-clients: 5\ncheckpoint:\n  seconds: 7\nlog:\n  level: debug\n")
         let shown = try Program.kintsugi(
-            "config", "show", "--config", file, "--log-level", "error", "--json", environment: ["KINTSUGI_MAX_CLIENTS": "6"]
+            "config", "show", "--config", file, "--log-level", "error", "--json",
+            environment: ["KINTSUGI_MAX_CLIENTS": "6"]
         ).json()
         func found(_ key: String) -> [String] {
             let entry = shown[key] as? [String: Any]
@@ -75,7 +88,8 @@ struct RefusalTests {
         let data = directory.path + "/data"
         func serve(_ arguments: String...) throws -> Outcome {
             try Program.run(
-                Program.kintsugi, ["serve", "--node", "1", "--redis-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"] + arguments,
+                Program.kintsugi,
+                ["serve", "--node", "1", "--redis-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"] + arguments,
                 seconds: 20)
         }
         Self.refused(try serve("--dir", data), 73, "--seed")

@@ -5,7 +5,6 @@ import NIOPosix
 import Replication
 import Synchronization
 import Testing
-
 import Transport
 
 /// Takes down what a transport tells. All on the loop.
@@ -90,11 +89,13 @@ struct PeerTransportTests {
     }
 
     private static func local(
-        _ node: UInt32, cluster: ClusterID = Self.cluster, incarnation: UInt64 = 1, key: [UInt8] = Self.key, run: UInt64 = 1,
+        _ node: UInt32, cluster: ClusterID = Self.cluster, incarnation: UInt64 = 1, key: [UInt8] = Self.key,
+        run: UInt64 = 1,
         port: Int = 0
     ) -> LocalPeer {
         LocalPeer(
-            cluster: cluster, member: Self.member(node, incarnation: incarnation), run: RunMark(run: run, token: 5), key: key,
+            cluster: cluster, member: Self.member(node, incarnation: incarnation), run: RunMark(run: run, token: 5),
+            key: key,
             listenHost: "127.0.0.1", listenPort: port, redisHost: "127.0.0.1", redisPort: 7000 + Int(node))
     }
 
@@ -169,7 +170,9 @@ struct PeerTransportTests {
         try await Self.pair(second: second) { one, two in
             try await two.eventually("\(what) at 2") { $0.log.contains(refusal.description) }
             // Both ends prove the key: the dialler finds out first, and hangs up.
-            if refusal != .wrongKey { try await one.eventually("\(what) at 1") { $0.log.contains(refusal.description) } }
+            if refusal != .wrongKey {
+                try await one.eventually("\(what) at 1") { $0.log.contains(refusal.description) }
+            }
             #expect(try await one.on { $0.recorder.connected.isEmpty })
             #expect(try await two.on { $0.recorder.connected.isEmpty })
         }
@@ -178,7 +181,8 @@ struct PeerTransportTests {
     @Test("a program whose versions do not meet ours is refused")
     func versions() throws {
         var hello = Hello(
-            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 1, token: 1), to: NodeID(1),
+            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 1, token: 1),
+            to: NodeID(1),
             seen: RunMark(run: 0, token: 0), nonce: .zero, redisHost: "h", redisPort: 1)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         defer { try? group.syncShutdownGracefully() }
@@ -234,8 +238,10 @@ struct PeerTransportTests {
     @Test("hello: what is written is read, and no prefix of it, nor any mutation, traps")
     func helloBytes() throws {
         let hello = Hello(
-            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 3, token: 4), to: NodeID(1),
-            seen: RunMark(run: 5, token: 6), nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002)
+            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 3, token: 4),
+            to: NodeID(1),
+            seen: RunMark(run: 5, token: 6), nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002
+        )
         let bytes = hello.encoded()
         #expect(try bytes.withUnsafeBytes { try Hello($0) } == hello)
         for count in 0..<bytes.count {

@@ -31,7 +31,8 @@ package struct BatchEncoder {
     package static func blockCount(records: [JournalRecord], groups: Int) -> Int {
         var payload = 0
         for record in records { payload += Self.payloadBytes(record) }
-        let header = JournalFormat.batchHeaderBytes + groups * JournalFormat.batchGroupBytes
+        let header =
+            JournalFormat.batchHeaderBytes + groups * JournalFormat.batchGroupBytes
             + records.count * JournalFormat.recordHeaderBytes
         return (header + payload + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
             + (header + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
@@ -89,7 +90,8 @@ package struct BatchEncoder {
         self.copy = area
         area.append(contentsOf: self.payloads)
         Self.frame(
-            area, isCopy: false, seed: seed, generation: generation, sequence: sequence, firstBlock: firstBlock, into: &out)
+            area, isCopy: false, seed: seed, generation: generation, sequence: sequence, firstBlock: firstBlock,
+            into: &out)
         Self.frame(
             self.copy, isCopy: true, seed: seed, generation: generation, sequence: sequence,
             firstBlock: firstBlock + primary, into: &out)

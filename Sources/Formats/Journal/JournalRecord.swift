@@ -130,8 +130,12 @@ struct BlockFrame: Equatable {
 
     /// Nil where the bytes at `offset` are no frame of this journal, or another block's.
     init?(_ bytes: UnsafeRawBufferPointer, at offset: Int, block: Int, seed: (UInt64) -> UInt32) {
-        func u32(_ at: Int) -> UInt32 { UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt32.self)) }
-        func u64(_ at: Int) -> UInt64 { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt64.self)) }
+        func u32(_ at: Int) -> UInt32 {
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt32.self))
+        }
+        func u64(_ at: Int) -> UInt64 {
+            UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt64.self))
+        }
         guard u32(4) == UInt32(block), u32(28) == 0 else { return nil }
         let generation = u64(8)
         let checked = UnsafeRawBufferPointer(rebasing: bytes[offset + 4..<offset + JournalFormat.frameBytes])

@@ -200,7 +200,9 @@ extension RecoveredJournal {
                 let batch = content(found)
                 let isTorn = position == scan.batches.count - 1 && torn.contains(at)
                 if isTorn || batch.sequence >= bounds[at] {
-                    if isDetailed { self.judged.append(JudgedBatch(file: file, batch: batch, row: isTorn ? .torn : nil)) }
+                    if isDetailed {
+                        self.judged.append(JudgedBatch(file: file, batch: batch, row: isTorn ? .torn : nil))
+                    }
                     continue
                 }
                 isSpent = false
@@ -250,7 +252,8 @@ extension RecoveredJournal {
         self.nextSequence = isReplaced ? max(lastSequence, 1) : lastSequence &+ 1
         self.groups = state.finish { group, index, place, text in
             self.report(
-                place?.file ?? ordered.last?.file ?? 0, batch: place?.batch ?? 0, block: place?.block ?? 0, group: group,
+                place?.file ?? ordered.last?.file ?? 0, batch: place?.batch ?? 0, block: place?.block ?? 0,
+                group: group,
                 index: index, "group \(group): \(text)", isHole: true)
         }
         // Damage below a snapshot is no hole: the state has what it held.
@@ -309,7 +312,8 @@ extension RecoveredJournal {
 
     private static func missing(_ previous: UInt64?, _ next: UInt64) -> String {
         guard let previous, previous < next, next - previous > 1 else { return "a batch is missing" }
-        return previous + 2 == next ? "batch \(previous + 1) is missing" : "batches \(previous + 1) to \(next - 1) are missing"
+        return previous + 2 == next
+            ? "batch \(previous + 1) is missing" : "batches \(previous + 1) to \(next - 1) are missing"
     }
 
     private mutating func report(
@@ -317,7 +321,8 @@ extension RecoveredJournal {
         isHole: Bool
     ) {
         self.damage.append(
-            JournalDamage(file: file, batch: batch, block: block, group: group, index: index, text: text, isHole: isHole))
+            JournalDamage(
+                file: file, batch: batch, block: block, group: group, index: index, text: text, isHole: isHole))
     }
 
     private mutating func take(
@@ -464,7 +469,9 @@ private struct Replay {
     private mutating func append(_ entry: Entry, _ at: Int) {
         if let last = self.states[at].group.entries.last, last.index >= entry.index {
             // The same entry again: a tail that was rewritten at a start.
-            if let place = self.place(entry.index, at), self.states[at].group.entries[place].hash == entry.hash { return }
+            if let place = self.place(entry.index, at), self.states[at].group.entries[place].hash == entry.hash {
+                return
+            }
             while let last = self.states[at].group.entries.last, last.index >= entry.index {
                 self.states[at].group.entries.removeLast()
             }
@@ -574,7 +581,8 @@ private struct Replay {
                     // Right after a mark: an installed snapshot took the place of the log that this was part of, and the
                     // truncation that says so did not make it to the disk.
                     if next > base &+ 1 {
-                        report(group.group, entry.index, nil, "entry \(entry.index) does not continue the entry before it")
+                        report(
+                            group.group, entry.index, nil, "entry \(entry.index) does not continue the entry before it")
                         group.isEndUncertain = true
                     }
                     break
@@ -588,7 +596,8 @@ private struct Replay {
             if let (end, place) = state.disagreement {
                 report(
                     group.group, end, place,
-                    "the log ends at \(end) by the last batch that names it, and at \(self.end(of: group.group)) by what is there")
+                    "the log ends at \(end) by the last batch that names it, and at \(self.end(of: group.group)) by what is there"
+                )
             }
             group.isVoteUncertain = state.isVoteUncertain || self.isUncertainForGood
             // A log from its first entry on makes up for any mark.

@@ -82,6 +82,12 @@ package struct JournalWriter: Sendable {
         self.nextFile = max(self.nextFile, file + 1)
     }
 
+    /// The number of a file that is to be made ahead of its use, and then to be given to `addFree`.
+    package mutating func reserveFile() -> UInt32 {
+        defer { self.nextFile += 1 }
+        return self.nextFile
+    }
+
     /// Once the first batch planned is durable: the spent files, of which `count` are kept for use and the rest are the
     /// caller's to delete. Each start leaves one; a loop of starts would fill the disk.
     package mutating func takeSurplus(keeping count: Int) -> [UInt32] {
@@ -142,7 +148,8 @@ package struct JournalWriter: Sendable {
     /// Groups that a batch of these records may name, at most.
     private func groupBound(_ records: [JournalRecord]) -> Int {
         var new: [GroupID] = []
-        for record in records where !new.contains(record.group) && !self.groups.contains(where: { $0.group == record.group }) {
+        for record in records
+        where !new.contains(record.group) && !self.groups.contains(where: { $0.group == record.group }) {
             new.append(record.group)
         }
         return self.groups.count + new.count

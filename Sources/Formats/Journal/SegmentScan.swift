@@ -127,7 +127,8 @@ package struct SegmentScan: Sendable {
                     blocks.append(.current(frame))
                     self.writtenBlocks += 1
                 } else {
-                    blocks.append(frame.generation < max(chosen, 1) ? .older(frame.generation, isTorn: false) : .damaged)
+                    blocks.append(
+                        frame.generation < max(chosen, 1) ? .older(frame.generation, isTorn: false) : .damaged)
                 }
             case .half(let generation, let newer):
                 // With one end of an older write, the newer one stopped within the block, or never came to it.
@@ -158,7 +159,9 @@ package struct SegmentScan: Sendable {
                     frame.sequence, from: at, expected: expected, blocks: blocks, bytes: bytes, generation: chosen,
                     seed: seed, identity: identity)
                 if self.batches.isEmpty, batch.firstBlock >= 2, batch.isGapBefore {
-                    self.isHeadLost = blocks[..<batch.firstBlock].allSatisfy { if case .damaged = $0 { true } else { false } }
+                    self.isHeadLost = blocks[..<batch.firstBlock].allSatisfy {
+                        if case .damaged = $0 { true } else { false }
+                    }
                 }
                 self.batches.append(batch)
                 expected = batch.firstBlock + batch.blockCount
@@ -214,9 +217,11 @@ package struct SegmentScan: Sendable {
                     seed: identity.seed(generation: frame.generation), maxBlocks: raw.count)
                 if let header { start = candidate.first - header.primaryBlocks }
             }
-            let isFootless = start > 0 && raw[..<min(start, raw.count)].contains {
-                if case .whole(let other) = $0 { other.generation < candidate.generation } else { false }
-            }
+            let isFootless =
+                start > 0
+                && raw[..<min(start, raw.count)].contains {
+                    if case .whole(let other) = $0 { other.generation < candidate.generation } else { false }
+                }
             if !isFootless { return candidate.generation }
         }
         return 0
@@ -262,7 +267,9 @@ package struct SegmentScan: Sendable {
         func older(_ range: Range<Int>) -> [UInt64] {
             var found: [UInt64] = []
             for block in range where block >= 0 && block < blocks.count {
-                if case .older(let generation, _) = blocks[block], !found.contains(generation) { found.append(generation) }
+                if case .older(let generation, _) = blocks[block], !found.contains(generation) {
+                    found.append(generation)
+                }
             }
             return found
         }
@@ -403,8 +410,12 @@ struct HeaderArea {
         stream: (Int) -> UnsafeRawBufferPointer?, generation: UInt64, sequence: UInt64, seed: UInt32, maxBlocks: Int
     ) {
         guard let first = stream(0) else { return nil }
-        func u32(_ offset: Int) -> UInt32 { UInt32(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
-        func u64(_ offset: Int) -> UInt64 { UInt64(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) }
+        func u32(_ offset: Int) -> UInt32 {
+            UInt32(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        }
+        func u64(_ offset: Int) -> UInt64 {
+            UInt64(littleEndian: first.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
         guard u32(4) == JournalFormat.batchMagic, u64(8) == generation, u64(16) == sequence else { return nil }
         self.recordCount = Int(u32(24))
         let groupCount = Int(u32(28))

@@ -165,7 +165,9 @@ public enum WireCodec {
         guard CRC32C.of(UnsafeRawBufferPointer(rebasing: frame[4...])) == checksum else {
             throw MalformedBytes("a frame's checksum is wrong")
         }
-        guard let kind = Kind(rawValue: try reader.read(UInt8.self)) else { throw MalformedBytes("a frame of an unknown kind") }
+        guard let kind = Kind(rawValue: try reader.read(UInt8.self)) else {
+            throw MalformedBytes("a frame of an unknown kind")
+        }
         let message = try Self.decode(kind, &reader, key: key)
         guard reader.remaining == 0 else { throw MalformedBytes("a frame is longer than its message") }
         return message
@@ -183,7 +185,9 @@ public enum WireCodec {
             let lowest = try reader.read(UInt64.self)
             let count = try reader.read(UInt32.self)
             let commands = try reader.take(reader.remaining)
-            guard Self.isWellFormed(commands, count: count) else { throw MalformedBytes("a block of commands does not parse") }
+            guard Self.isWellFormed(commands, count: count) else {
+                throw MalformedBytes("a block of commands does not parse")
+            }
             return .forward(
                 Forward(
                     group: group,
@@ -218,7 +222,8 @@ public enum WireCodec {
             return .copiesReply(ticket: ticket, count: try reader.read(UInt32.self))
         case .transfer:
             return .transfer(group: group, to: NodeID(try reader.read(UInt32.self)))
-        case .preVote, .preVoteReply, .vote, .voteReply, .append, .appendReply, .timeoutNow, .readIndex, .readIndexReply:
+        case .preVote, .preVoteReply, .vote, .voteReply, .append, .appendReply, .timeoutNow, .readIndex,
+            .readIndexReply:
             let from = try reader.member()
             let to = try reader.member()
             let term = try reader.read(UInt64.self)
@@ -247,7 +252,9 @@ public enum WireCodec {
             let commit = try reader.read(UInt64.self)
             let round = try reader.read(UInt64.self)
             let count = Int(try reader.read(UInt32.self))
-            guard count <= reader.remaining / 61, previousIndex < 1 << 62 else { throw MalformedBytes("more entries than bytes") }
+            guard count <= reader.remaining / 61, previousIndex < 1 << 62 else {
+                throw MalformedBytes("more entries than bytes")
+            }
             var entries: [Entry] = []
             entries.reserveCapacity(count)
             for position in 0..<count {
@@ -299,7 +306,9 @@ public enum WireCodec {
         let index = try reader.read(UInt64.self)
         let term = try reader.read(UInt64.self)
         let time = WallTime(nanoseconds: try reader.read(UInt64.self))
-        guard let kind = EntryKind(rawValue: try reader.read(UInt8.self)) else { throw MalformedBytes("an unknown kind of entry") }
+        guard let kind = EntryKind(rawValue: try reader.read(UInt8.self)) else {
+            throw MalformedBytes("an unknown kind of entry")
+        }
         let payloadHash = try reader.hash()
         let previousHash = try reader.hash()
         let payload = try reader.take(Int(try reader.read(UInt32.self)))
