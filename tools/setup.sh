@@ -2,10 +2,11 @@
 # Installs, quietly, what tests and measurements need of the system and what is missing of it.
 set -euo pipefail
 missing=()
-for pair in redis-server:redis-server redis-cli:redis-tools stress-ng:stress-ng python3:python3; do
+for pair in redis-server:redis-server redis-cli:redis-tools stress-ng:stress-ng cc:gcc; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
-python3 -c 'import redis' 2>/dev/null || missing+=(python3-redis)
+# The system's own Python: the client library comes as a package for that one.
+/usr/bin/python3 -c 'import redis' 2>/dev/null || missing+=(python3 python3-redis)
 [ ${#missing[@]} -eq 0 ] && exit 0
 root=()
 [ "$(id -u)" -eq 0 ] || root=(sudo)

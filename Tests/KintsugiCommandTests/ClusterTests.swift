@@ -130,11 +130,11 @@ struct ClusterTests {
         let away = leader % 3 + 1
         try cluster.kill(away)
         let load = try Program.run(
-            "python3", ["-c", Self.loadScript, "\(cluster.port(leader))", "20000"], seconds: 120)
+            Program.python, ["-c", Self.loadScript, "\(cluster.port(leader))", "20000"], seconds: 120)
         #expect(load.code == 0, "\(load.errors)")
         try cluster.restart(away)
         let check = try Program.run(
-            "python3", ["-c", Self.checkScript, "\(cluster.port(away))", "20000"], seconds: 120)
+            Program.python, ["-c", Self.checkScript, "\(cluster.port(away))", "20000"], seconds: 120)
         #expect(check.code == 0, "\(check.errors)")
         let log = try String(contentsOfFile: "\(cluster.path)/\(away).log", encoding: .utf8)
         #expect(log.contains("snapshot installed group=default"), "caught up without a snapshot:\n\(log)")
@@ -161,7 +161,7 @@ struct ClusterTests {
     func redisPy() throws {
         let cluster = try TestCluster()
         let outcome = try Program.run(
-            "python3", ["-c", Self.clientScript] + (1...3).map { "\(cluster.port($0))" }, seconds: 120)
+            Program.python, ["-c", Self.clientScript] + (1...3).map { "\(cluster.port($0))" }, seconds: 120)
         #expect(outcome.code == 0, "\(outcome.errors)")
     }
 

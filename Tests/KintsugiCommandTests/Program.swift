@@ -60,6 +60,9 @@ enum Program {
         try Self.run(Self.kintsugi, arguments, environment: environment, seconds: seconds)
     }
 
+    /// The system's own, which has the client library from the system's packages (`make setup`).
+    static let python = "/usr/bin/python3"
+
     static func redisCLI(_ port: Int, _ arguments: String...) throws -> String {
         try Self.run("redis-cli", ["-h", "127.0.0.1", "-p", "\(port)"] + arguments).output
             .trimmingCharacters(in: .whitespacesAndNewlines)
