@@ -54,7 +54,7 @@ package final class RedisServer {
     package func listen() -> EventLoopFuture<Int> {
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         return ServerBootstrap(group: self.loop)
-            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.backlog, value: 4096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)

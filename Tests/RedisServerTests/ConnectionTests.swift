@@ -207,10 +207,8 @@ import Testing
         defer { try? server.stop() }
         var sockets: [ClientSocket] = []
         for _ in 0..<count { sockets.append(try server.connect()) }
-        // Each is served, the first and the last too.
-        for at in stride(from: 0, to: count, by: max(1, count / 50)) {
-            #expect(try sockets[at].ask("PING") == "+PONG\r\n")
-        }
+        // Each is served. Where the listener's queue ran over, the system brings some in later: the reply says that it has.
+        for socket in sockets { #expect(try socket.ask("PING") == "+PONG\r\n") }
         #expect(try sockets[count - 1].ask("SET", "a", "b") == "+OK\r\n")
         #expect(try server.inspect { server, _ in server.connections.count } == count)
         #expect(count > 100, "only \(count) descriptors are allowed")
