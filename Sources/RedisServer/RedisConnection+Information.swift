@@ -268,7 +268,7 @@ extension RedisConnection {
             ("maxmemory-policy", "noeviction"), ("maxmemory-samples", "5"), ("notify-keyspace-events", ""),
             ("port", "\(self.server.port)"), ("proto-max-bulk-len", "\(RESPParser.maxBulk)"), ("protected-mode", "no"),
             ("replica-read-only", "no"), ("requirepass", options.password ?? ""), ("save", ""),
-            ("slave-read-only", "no"), ("tcp-backlog", "1024"), ("tcp-keepalive", "300"), ("timeout", "0"),
+            ("slave-read-only", "no"), ("tcp-backlog", "4096"), ("tcp-keepalive", "300"), ("timeout", "0"),
         ]
     }
 
