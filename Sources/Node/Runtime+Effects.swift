@@ -37,6 +37,15 @@ extension Runtime {
         if wantsTurn { self.scheduleTurn() }
     }
 
+    /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back. Not under load,
+    /// which takes them again at once: the allocator's locks are held meanwhile, for tens of milliseconds.
+    private func trimMemory() {
+        let now = Clock.now
+        guard now - self.lastTrim >= .seconds(UInt64(self.configuration.checkpointSeconds)) else { return }
+        self.lastTrim = now
+        self.snapshots.perform { kintsugi_trim_memory() }
+    }
+
     private func log(_ event: NodeEvent) {
         switch event {
         case .roleChanged(let group, let role, let term, let leader):
@@ -54,8 +63,7 @@ extension Runtime {
             self.logger.debug("checkpoint begun", metadata: ["group": "\(group)", "index": "\(index)"])
         case .checkpointDone(let group, let index):
             self.logger.info("checkpoint done", metadata: ["group": "\(group)", "index": "\(index)"])
-            // The log that went was many small allocations: the system gets their pages back.
-            self.snapshots.perform { kintsugi_trim_memory() }
+            self.trimMemory()
         case .snapshotSent(let group, let index, let node):
             self.logger.notice(
                 "snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])

@@ -31,6 +31,7 @@ final class Runtime {
 
     private var isTurnScheduled = false
     private var hasBegun = false
+    var lastTrim = Clock.now
     private var tick: RepeatedTask?
     private var wake: Scheduled<Void>?
     private var wakeAt: Instant?

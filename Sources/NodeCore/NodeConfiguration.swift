@@ -25,8 +25,9 @@ package struct NodeConfiguration: Sendable {
     /// Reads that may wait for an index.
     package var maxWaitingReads = 131_072
     /// Blocks of a snapshot handed to the disk and not yet written.
-    package var maxSnapshotBlocksInFlight = 4
-    package var snapshotBlockBytes = 256 << 10
+    package var maxSnapshotBlocksInFlight = 8
+    /// Serialised in one turn: half a millisecond, which others wait for.
+    package var snapshotBlockBytes = 64 << 10
     package var cacheShards = 4096
 
     package init(cluster: ClusterID, me: MemberID, run: Run, founders: [MemberID], seed: UInt64) {
