@@ -140,7 +140,7 @@ package final class SnapshotStore: Sendable {
         var file = Writing(group: group, mark: mark, path: path, fd: -1, offset: 0)
         do {
             file.fd = try Files.open(path, O_RDWR | O_CREAT | O_TRUNC)
-            let header = SnapshotFile.header(mark)
+            let header = SnapshotFormat.header(mark)
             try Files.write(file.fd, header, at: 0, path: path)
             file.offset = header.count
         } catch {
@@ -152,17 +152,13 @@ package final class SnapshotStore: Sendable {
     private func block(_ group: GroupID, _ bytes: [UInt8], _ writing: inout [Writing]) {
         defer { self.completion(.blockWritten(group)) }
         guard let at = writing.firstIndex(where: { $0.group == group }), writing[at].failure == nil else { return }
-        var framed: [UInt8] = []
-        framed.reserveCapacity(bytes.count + 8)
-        let checksum = CRC32C.of(bytes[...])
-        framed.append(littleEndian: UInt32(bytes.count))
-        framed.append(littleEndian: checksum)
-        framed.append(contentsOf: bytes)
+        var checksum = writing[at].checksum
+        let framed = SnapshotFormat.frame(bytes, chain: &checksum)
         do {
             try Files.write(writing[at].fd, framed, at: writing[at].offset, path: writing[at].path)
             writing[at].offset += framed.count
             writing[at].blocks += 1
-            writing[at].checksum = SnapshotFile.chain(writing[at].checksum, checksum)
+            writing[at].checksum = checksum
             while writing[at].offset - writing[at].flushed >= Self.stretch {
                 kintsugi_write_back(writing[at].fd, writing[at].flushed, Self.stretch, Self.stretch)
                 writing[at].flushed += Self.stretch
@@ -178,7 +174,7 @@ package final class SnapshotStore: Sendable {
         defer { if file.fd >= 0 { Glibc.close(file.fd) } }
         do {
             if let failure = file.failure { throw DirectoryRefused(failure) }
-            let footer = SnapshotFile.footer(blocks: file.blocks, checksum: file.checksum)
+            let footer = SnapshotFormat.footer(blocks: file.blocks, checksum: file.checksum)
             try Files.write(file.fd, footer, at: file.offset, path: file.path)
             try Files.sync(file.fd, path: file.path)
             try Files.rename(file.path, self.path(group, file.mark.index), directory: self.directory)
@@ -267,39 +263,10 @@ package final class SnapshotStore: Sendable {
     }
 }
 
-/// The form of a snapshot file.
+/// Reads snapshot files (`SnapshotFormat`) without holding one in memory.
 package enum SnapshotFile {
-    static let magic: UInt32 = 0x504e_534b  // "KSNP"
-    static let version: UInt32 = 1
-    static let endMark: UInt32 = .max
     /// Blocks are small, so that a bad one is cheap to fetch; this bounds what a forged length can ask for.
     static let maxBlockBytes = 64 << 20
-
-    package static func header(_ mark: SnapshotMark) -> [UInt8] {
-        var body: [UInt8] = []
-        body.append(mark)
-        var out: [UInt8] = []
-        out.append(littleEndian: Self.magic)
-        out.append(littleEndian: Self.version)
-        out.append(littleEndian: UInt32(body.count))
-        out.append(contentsOf: body)
-        out.append(littleEndian: CRC32C.of(out[...]))
-        return out
-    }
-
-    static func footer(blocks: UInt64, checksum: UInt32) -> [UInt8] {
-        var out: [UInt8] = []
-        out.append(littleEndian: Self.endMark)
-        out.append(littleEndian: checksum)
-        out.append(littleEndian: blocks)
-        return out
-    }
-
-    static func chain(_ checksum: UInt32, _ block: UInt32) -> UInt32 {
-        var bytes: [UInt8] = []
-        bytes.append(littleEndian: block)
-        return CRC32C.of(bytes[...], seed: checksum)
-    }
 
     /// The mark of a file all of whose blocks check.
     package static func verify(_ path: String) throws -> SnapshotMark { try Self.read(path) { _ in } }
@@ -325,7 +292,7 @@ package enum SnapshotFile {
             }
         }
         var header = try take(12)
-        guard words(header) == (Self.magic, Self.version) else {
+        guard words(header) == (SnapshotFormat.magic, SnapshotFormat.version) else {
             throw MalformedBytes("\(path) is not a snapshot of this version")
         }
         let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
@@ -341,7 +308,7 @@ package enum SnapshotFile {
         var blocks: UInt64 = 0
         while true {
             let (count, expected) = words(try take(8))
-            if count == Self.endMark {
+            if count == SnapshotFormat.endMark {
                 let tail = try take(8)
                 let (low, high) = words(tail)
                 guard expected == checksum, UInt64(low) | UInt64(high) << 32 == blocks else {
@@ -353,7 +320,7 @@ package enum SnapshotFile {
             guard Int(count) <= Self.maxBlockBytes else { throw MalformedBytes("\(path): block \(blocks) is bad") }
             let block = try take(Int(count))
             guard CRC32C.of(block[...]) == expected else { throw MalformedBytes("\(path): block \(blocks) is bad") }
-            checksum = Self.chain(checksum, expected)
+            checksum = SnapshotFormat.chain(checksum, expected)
             blocks += 1
             try body(block)
         }

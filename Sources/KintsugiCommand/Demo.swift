@@ -30,6 +30,7 @@ final class Demo {
         let writers = (0..<clients).map { DemoWriter(number: $0, stage: self.stage) }
         let threads = writers.map { writer in
             let thread = JoinableThread()
+            // Its thread's alone until that is joined; read afterwards.
             nonisolated(unsafe) let writer = writer
             thread.start(name: "client") { writer.run() }
             return thread

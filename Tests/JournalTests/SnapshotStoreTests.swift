@@ -166,7 +166,7 @@ import Testing
     @Test(arguments: 0..<100) func noiseIsRefused(seed: UInt64) throws {
         let scratch = Scratch()
         var random = Random(seed: seed)
-        var bytes = SnapshotFile.header(self.mark(4))
+        var bytes = SnapshotFormat.header(self.mark(4))
         if random.chance(1, in: 2) { bytes = [] }
         for _ in 0..<random.below(400) { bytes.append(UInt8(truncatingIfNeeded: random.next())) }
         try scratch.write("x", bytes)

@@ -1,13 +1,13 @@
-import Formats
-import Replication
+package import Replication
 
-/// The form of a snapshot file, as `SnapshotFile` of the journal's layer writes it to a descriptor: here on bytes.
-enum SnapshotFormat {
-    private static let magic: UInt32 = 0x504e_534b  // "KSNP"
-    private static let version: UInt32 = 1
-    private static let endMark: UInt32 = .max
+/// The form of a snapshot file: a header, framed blocks, a footer. `Journal.SnapshotFile` reads it from a descriptor, block
+/// by block; `read` here takes a whole file's bytes.
+package enum SnapshotFormat {
+    package static let magic: UInt32 = 0x504e_534b  // "KSNP"
+    package static let version: UInt32 = 1
+    package static let endMark: UInt32 = .max
 
-    static func header(_ mark: SnapshotMark) -> [UInt8] {
+    package static func header(_ mark: SnapshotMark) -> [UInt8] {
         var body: [UInt8] = []
         body.append(mark)
         var out: [UInt8] = []
@@ -19,9 +19,10 @@ enum SnapshotFormat {
         return out
     }
 
-    static func frame(_ block: [UInt8], chain checksum: inout UInt32) -> [UInt8] {
+    package static func frame(_ block: [UInt8], chain checksum: inout UInt32) -> [UInt8] {
         let own = CRC32C.of(block[...])
         var out: [UInt8] = []
+        out.reserveCapacity(block.count + 8)
         out.append(littleEndian: UInt32(block.count))
         out.append(littleEndian: own)
         out.append(contentsOf: block)
@@ -29,7 +30,7 @@ enum SnapshotFormat {
         return out
     }
 
-    static func footer(blocks: UInt64, checksum: UInt32) -> [UInt8] {
+    package static func footer(blocks: UInt64, checksum: UInt32) -> [UInt8] {
         var out: [UInt8] = []
         out.append(littleEndian: Self.endMark)
         out.append(littleEndian: checksum)
@@ -37,14 +38,14 @@ enum SnapshotFormat {
         return out
     }
 
-    private static func chain(_ checksum: UInt32, _ block: UInt32) -> UInt32 {
+    package static func chain(_ checksum: UInt32, _ block: UInt32) -> UInt32 {
         var bytes: [UInt8] = []
         bytes.append(littleEndian: block)
         return CRC32C.of(bytes[...], seed: checksum)
     }
 
     /// The mark and the blocks of a file all of whose checksums are right.
-    static func read(_ bytes: [UInt8]) throws -> (mark: SnapshotMark, blocks: [[UInt8]]) {
+    package static func read(_ bytes: [UInt8]) throws -> (mark: SnapshotMark, blocks: [[UInt8]]) {
         try bytes.withUnsafeBytes { raw in
             var reader = ByteReader(raw)
             guard try reader.read(UInt32.self) == Self.magic, try reader.read(UInt32.self) == Self.version else {
