@@ -163,7 +163,10 @@ package struct Incident: Sendable, Equatable {
     /// Nil while a group that lost its leader has none that has committed.
     package var repair: Nanoseconds? {
         let changed = Set(self.changes.map(\.group))
-        guard self.accounts.allSatisfy({ $0.affected.allSatisfy(changed.contains) }) else { return nil }
+        guard self.accounts.allSatisfy({ $0.affected.allSatisfy(changed.contains) }) else {
+            // Who ended the outage may be gone with its account: it was over when all nodes were in full service.
+            return self.accounts.compactMap(\.closed).min()
+        }
         return self.authority.repair
     }
 

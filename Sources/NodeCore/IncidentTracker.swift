@@ -140,5 +140,8 @@ package struct IncidentTracker {
         return reports
     }
 
+    /// This node stops, and has not seen yet who leads what it led: right after it stepped down nobody is known to.
+    package var awaitsHandOver: Bool { self.open.contains { $0.isPlanned && !$0.leaderless.isEmpty } }
+
     package var hasReports: Bool { self.open.contains { $0.isDirty } }
 }

@@ -270,7 +270,9 @@ package final class NodeCore {
         }
         if self.incidents.hasReports { self.tickIncidents() }
         // The account of this stop is worth a moment, not more: where all nodes stop at once nobody is left to take it.
-        let isAccountKept = self.group(.system)!.origin.isEmpty || self.now - self.stopBegan >= Self.patienceForAccount
+        let isAccountKept =
+            (self.group(.system)!.origin.isEmpty && !self.incidents.awaitsHandOver)
+            || self.now - self.stopBegan >= Self.patienceForAccount
         let isQuiet = self.groups.allSatisfy { $0.id == .system || $0.origin.isEmpty } && self.awaitingJournal.isEmpty
         if (!leads && isQuiet && isAccountKept) || self.now - self.stopBegan >= Self.patienceForRequests {
             self.isStopped = true
