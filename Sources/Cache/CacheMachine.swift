@@ -30,8 +30,6 @@ package final class CacheMachine {
     var readClock = WallTime(nanoseconds: 0)
     var needsTime = false
     var isReading = false
-    /// Bytes of the shards' tables.
-    private var tableBytes = 0
     var checkpoint: CheckpointState?
     var restoring: RestoreState?
 
@@ -47,11 +45,12 @@ package final class CacheMachine {
     }
 
     deinit {
+        self.cancelCheckpoint()
         for at in self.shards.indices { self.dropShard(at) }
     }
 
-    /// Bytes of keys, values and their tables.
-    package var usedMemory: Int { self.slabs.used + self.tableBytes }
+    /// Bytes of keys, values and their tables, without what is kept for a checkpoint.
+    package var usedMemory: Int { self.slabs.used - (self.checkpoint?.keptBytes ?? 0) }
 
     // MARK: Commands
 
@@ -174,7 +173,7 @@ package final class CacheMachine {
             let old = self.shards[shard].record(at: slot)!
             self.forget(old, in: shard)
             self.shards[shard].replace(at: slot, record)
-            self.slabs.release(old.base, old.size)
+            self.release(old, in: shard)
         } else {
             self.insert(record, hash: hash, in: shard)
         }
@@ -182,17 +181,11 @@ package final class CacheMachine {
     }
 
     private func insert(_ record: Record, hash: UInt64, in shard: Int) {
-        let capacity = self.shards[shard].capacity
-        self.shards[shard].insert(record, hash: hash, rehash: self.hash)
-        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
+        self.shards[shard].insert(record, hash: hash, slabs: self.slabs, rehash: self.hash)
         self.count += 1
     }
 
-    private func shrink(_ shard: Int) {
-        let capacity = self.shards[shard].capacity
-        self.shards[shard].shrink(self.hash)
-        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
-    }
+    private func shrink(_ shard: Int) { self.shards[shard].shrink(self.slabs, self.hash) }
 
     func set(
         _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: UInt64?, form: Record.Form = .automatic
@@ -226,31 +219,32 @@ package final class CacheMachine {
         self.shards[shard].remove(at: slot, rehash: self.hash)
         self.shards[shard].lastRemoval = self.appliedIndex
         self.count -= 1
-        self.slabs.release(record.base, record.size)
+        self.release(record, in: shard)
     }
 
     /// Everything goes. O(keys).
     func removeAll() {
-        for shard in self.shards.indices where self.shards[shard].count > 0 {
-            self.willChange(shard)
+        for shard in self.shards.indices {
+            if self.shards[shard].count > 0 {
+                self.willChange(shard)
+                self.shards[shard].lastRemoval = self.appliedIndex
+            }
             self.dropShard(shard)
-            self.shards[shard].lastRemoval = self.appliedIndex
         }
-        self.slabs.releaseChunks()
-        self.tableBytes = 0
+        if self.checkpoint == nil { self.slabs.releaseChunks() }
         self.count = 0
         self.countWithExpiry = 0
         self.digest = .zero
     }
 
-    /// Frees a shard's table and those of its records that are not in the slabs' chunks, which go as a whole.
+    /// Frees a shard's table and its records; but those in the slabs' chunks only where the chunks do not go as a whole.
     private func dropShard(_ shard: Int) {
         for slot in 0..<self.shards[shard].capacity {
-            if let record = self.shards[shard].record(at: slot), Slabs.isLarge(record.size) {
-                self.slabs.release(record.base, record.size)
+            if let record = self.shards[shard].record(at: slot), self.checkpoint != nil || Slabs.isLarge(record.size) {
+                self.release(record, in: shard)
             }
         }
-        self.shards[shard].removeAll()
+        self.shards[shard].removeAll(self.slabs)
     }
 
     private func remember(_ record: Record, in shard: Int) {

@@ -2,16 +2,83 @@ import CKintsugi
 import Replication
 
 /// A checkpoint under way.
-struct CheckpointState {
-    /// The next shard to be serialised in order.
+final class CheckpointState {
+    /// The state's last index when it began: records that are younger are not in it.
+    let index: LogIndex
+    /// Views of shards that were written to before their turn, by number.
+    var views: [Int: ShardView] = [:]
+    /// The next shard to be written.
     var next = 0
-    /// Shards that had to be serialised before their turn, because a write came: by number, kept until their turn.
-    var early: [Int: [UInt8]] = [:]
-    /// The rest of a shard that was larger than a block.
-    var pending: [UInt8] = []
-    var pendingOffset = 0
-    var hasHeader = false
-    var header: [UInt8] = []
+    /// The shard being written, and its next record.
+    var current: ShardView?
+    var position = 0
+    /// What has been begun and did not fit into a block: a header, or a record's header and key, then a record's value.
+    var head: [UInt8] = []
+    var headOffset = 0
+    var value = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Bytes in the slabs that are only there for the checkpoint.
+    var keptBytes = 0
+
+    init(index: LogIndex) { self.index = index }
+}
+
+/// The records that a shard had when the checkpoint began. As records never change, a list of them is the shard's state, as
+/// long as those that leave the keyspace are kept.
+struct ShardView {
+    var shard: Int
+    /// In the slabs.
+    var words: UnsafeMutableBufferPointer<UInt64>
+    var lastRemoval: LogIndex
+}
+
+extension CheckpointState {
+    /// What is left of a header, or of a record that did not fit into the block before.
+    fileprivate func putPending(into out: inout [UInt8], maxBytes: Int) {
+        let head = min(maxBytes - out.count, self.head.count - self.headOffset)
+        if head > 0 {
+            out.append(contentsOf: self.head[self.headOffset..<self.headOffset + head])
+            self.headOffset += head
+        }
+        guard self.headOffset == self.head.count else { return }
+        self.head.removeAll(keepingCapacity: true)
+        self.headOffset = 0
+        let value = min(maxBytes - out.count, self.value.count)
+        if value > 0 {
+            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: self.value[..<value]))
+            self.value = UnsafeRawBufferPointer(rebasing: self.value[value...])
+        }
+    }
+
+    /// Records from `position` on, up to the end of the view or of the block.
+    fileprivate func putRecords(of view: ShardView, into out: inout [UInt8], maxBytes: Int) {
+        // Records lie scattered: nearly all the time would go into waiting for them, were they not asked for ahead.
+        let ahead = 8
+        if self.position == 0 { for word in view.words.prefix(ahead) { kintsugi_prefetch(Shard.record(word).base) } }
+        while self.position < view.words.count, out.count < maxBytes {
+            if self.position + ahead < view.words.count {
+                kintsugi_prefetch(Shard.record(view.words[self.position + ahead]).base)
+            }
+            let record = Shard.record(view.words[self.position])
+            self.position += 1
+            if out.count + 25 + record.keyLength + record.valueLength <= maxBytes {
+                Self.putHead(record, into: &out)
+                out.append(contentsOf: record.value)
+            } else {
+                Self.putHead(record, into: &self.head)
+                self.value = record.value
+                return self.putPending(into: &out, maxBytes: maxBytes)
+            }
+        }
+    }
+
+    private static func putHead(_ record: Record, into out: inout [UInt8]) {
+        CommandCoding.put(UInt32(record.keyLength), into: &out)
+        CommandCoding.put(UInt32(record.valueLength), into: &out)
+        CommandCoding.put(record.expiry ?? 0, into: &out)
+        CommandCoding.put(record.modified, into: &out)
+        out.append(record.form.rawValue)
+        out.append(contentsOf: record.key)
+    }
 }
 
 struct RestoreState {
@@ -35,92 +102,104 @@ package struct CheckpointMalformed: Error, CustomStringConvertible {
 /// last removal, u32 records, and each record as u32 key length, u32 value length, u64 expiry (0: none), u64 modified,
 /// u8 form, key, value. Blocks cut it anywhere.
 ///
-/// The world does not stop: shards are serialised one after the other between other work, and one that is about to be
-/// written to before its turn is serialised first and set aside.
+/// The world does not stop: shards are written one after the other, a block at a time between other work. Of one that
+/// is about to change before its turn the list of records is copied, 8 bytes for each; and records of the checkpoint that
+/// leave the keyspace stay in memory until they are written. So a write costs hardly more while a checkpoint runs, and the
+/// memory it takes is that of what was overwritten meanwhile.
 extension CacheMachine {
     private static let magic: UInt32 = 0x3141_434b
 
     package func beginCheckpoint() {
         invariant(self.checkpoint == nil, "a checkpoint is under way")
-        var state = CheckpointState()
-        CommandCoding.put(Self.magic, into: &state.header)
-        CommandCoding.put(UInt32(self.shards.count), into: &state.header)
-        CommandCoding.put(self.appliedIndex, into: &state.header)
-        CommandCoding.put(self.time.nanoseconds, into: &state.header)
-        CommandCoding.put(self.sweptUntil.nanoseconds, into: &state.header)
-        CommandCoding.put(UInt32(self.sweepShard), into: &state.header)
-        for shard in self.shards.indices { self.shards[shard].isFrozenDone = false }
+        let state = CheckpointState(index: self.appliedIndex)
+        CommandCoding.put(Self.magic, into: &state.head)
+        CommandCoding.put(UInt32(self.shards.count), into: &state.head)
+        CommandCoding.put(self.appliedIndex, into: &state.head)
+        CommandCoding.put(self.time.nanoseconds, into: &state.head)
+        CommandCoding.put(self.sweptUntil.nanoseconds, into: &state.head)
+        CommandCoding.put(UInt32(self.sweepShard), into: &state.head)
+        for shard in self.shards.indices { self.shards[shard].checkpointPhase = .untouched }
         self.checkpoint = state
     }
 
     package func cancelCheckpoint() {
+        guard let state = self.checkpoint else { return }
+        if let view = state.current { self.drop(view) }
+        for view in state.views.values { self.drop(view) }
+        for shard in self.shards.indices { self.shards[shard].checkpointPhase = .done }
         self.checkpoint = nil
-        for shard in self.shards.indices { self.shards[shard].isFrozenDone = true }
     }
 
     /// To be called before anything in a shard changes.
     @inline(__always)
     func willChange(_ shard: Int) {
-        if !self.shards[shard].isFrozenDone { self.freeze(shard) }
-    }
-
-    private func freeze(_ shard: Int) {
-        var bytes: [UInt8] = []
-        self.serialise(shard, into: &bytes)
-        self.shards[shard].isFrozenDone = true
-        self.checkpoint?.early[shard] = bytes
-    }
-
-    /// The next bytes of the checkpoint, at most `maxBytes`; false when these were the last.
-    package func nextCheckpointBlock(into out: inout [UInt8], maxBytes: Int) -> Bool {
-        guard self.checkpoint != nil else { return false }
-        if !self.checkpoint!.hasHeader {
-            self.checkpoint!.hasHeader = true
-            out.append(contentsOf: self.checkpoint!.header)
+        if self.shards[shard].checkpointPhase == .untouched {
+            self.checkpoint!.views[shard] = self.view(of: shard)
         }
-        while out.count < maxBytes {
-            let from = self.checkpoint!.pendingOffset
-            let left = self.checkpoint!.pending.count - from
-            if left > 0 {
-                let take = min(maxBytes - out.count, left)
-                out.append(contentsOf: self.checkpoint!.pending[from..<from + take])
-                self.checkpoint!.pendingOffset += take
-                continue
+    }
+
+    /// Frees a record that is no longer in the keyspace; or keeps it, where the checkpoint needs it.
+    @inline(__always)
+    func release(_ record: Record, in shard: Int) {
+        if self.shards[shard].checkpointPhase == .viewed, record.modified <= self.checkpoint!.index {
+            record.isRetired = true
+            self.checkpoint!.keptBytes += Slabs.capacity(of: record.size)
+        } else {
+            self.slabs.release(record.base, record.size)
+        }
+    }
+
+    private func view(of shard: Int) -> ShardView {
+        let count = self.shards[shard].count
+        let words = UnsafeMutableBufferPointer(
+            start: self.slabs.allocate(max(1, count) * 8).bindMemory(to: UInt64.self, capacity: count), count: count)
+        self.checkpoint!.keptBytes += Slabs.capacity(of: max(1, count) * 8)
+        self.shards[shard].copyWords(to: words)
+        self.shards[shard].checkpointPhase = .viewed
+        return ShardView(shard: shard, words: words, lastRemoval: self.shards[shard].lastRemoval)
+    }
+
+    /// The shard is written, or not wanted: what was kept for it goes.
+    private func drop(_ view: ShardView) {
+        for word in view.words {
+            let record = Shard.record(word)
+            guard record.isRetired else { continue }
+            self.checkpoint!.keptBytes -= Slabs.capacity(of: record.size)
+            self.slabs.release(record.base, record.size)
+        }
+        let bytes = max(1, view.words.count) * 8
+        self.checkpoint!.keptBytes -= Slabs.capacity(of: bytes)
+        self.slabs.release(UnsafeMutableRawPointer(view.words.baseAddress!), bytes)
+        self.shards[view.shard].checkpointPhase = .done
+    }
+
+    /// The next bytes of the checkpoint, at most `maxBytes`; false when these were the last. O(`maxBytes`), but for the
+    /// sorting of each shard's list.
+    package func nextCheckpointBlock(into out: inout [UInt8], maxBytes: Int) -> Bool {
+        guard let state = self.checkpoint else { return false }
+        out.reserveCapacity(maxBytes)
+        while true {
+            state.putPending(into: &out, maxBytes: maxBytes)
+            guard out.count < maxBytes else { return true }
+            if let view = state.current {
+                if state.position < view.words.count {
+                    state.putRecords(of: view, into: &out, maxBytes: maxBytes)
+                    continue
+                }
+                state.current = nil
+                self.drop(view)
             }
-            let shard = self.checkpoint!.next
-            guard shard < self.shards.count else {
+            guard state.next < self.shards.count else {
                 self.checkpoint = nil
                 return false
             }
-            self.checkpoint!.next += 1
-            var bytes = self.checkpoint!.early.removeValue(forKey: shard) ?? []
-            if bytes.isEmpty {
-                self.serialise(shard, into: &bytes)
-                self.shards[shard].isFrozenDone = true
-            }
-            self.checkpoint!.pending = bytes
-            self.checkpoint!.pendingOffset = 0
-        }
-        return true
-    }
-
-    private func serialise(_ shard: Int, into out: inout [UInt8]) {
-        let records = self.shards[shard].sortedRecords()
-        // Records lie scattered: nearly all the time would go into waiting for them, were they not asked for ahead.
-        let ahead = 8
-        for record in records.prefix(ahead) { kintsugi_prefetch(record.base) }
-        out.reserveCapacity(12 + records.count * 192)
-        CommandCoding.put(self.shards[shard].lastRemoval, into: &out)
-        CommandCoding.put(UInt32(records.count), into: &out)
-        for (at, record) in records.enumerated() {
-            if at + ahead < records.count { kintsugi_prefetch(records[at + ahead].base) }
-            CommandCoding.put(UInt32(record.keyLength), into: &out)
-            CommandCoding.put(UInt32(record.valueLength), into: &out)
-            CommandCoding.put(record.expiry ?? 0, into: &out)
-            CommandCoding.put(record.modified, into: &out)
-            out.append(record.form.rawValue)
-            out.append(contentsOf: record.key)
-            out.append(contentsOf: record.value)
+            var view = state.views.removeValue(forKey: state.next) ?? self.view(of: state.next)
+            view.words.sort(by: Shard.precedes)
+            CommandCoding.put(view.lastRemoval, into: &state.head)
+            CommandCoding.put(UInt32(view.words.count), into: &state.head)
+            state.current = view
+            state.position = 0
+            state.next += 1
         }
     }
 

@@ -1,6 +1,7 @@
 import Replication
 
-/// One key and its value in a slab: a header of 24 bytes, the expiry where there is one (8 bytes), the key, the value.
+/// One key and its value in a slab: a header of 24 bytes, the expiry where there is one (8 bytes), the key, the value. What a
+/// checkpoint keeps of it never changes: a new value is a new record.
 struct Record {
     let base: UnsafeMutableRawPointer
 
@@ -22,10 +23,7 @@ struct Record {
     var keyLength: Int { Int(self.base.load(as: UInt32.self)) }
     var valueLength: Int { Int(self.base.load(fromByteOffset: 4, as: UInt32.self)) }
     /// Index of the entry that last changed it.
-    var modified: LogIndex {
-        get { self.base.load(fromByteOffset: 8, as: UInt64.self) }
-        nonmutating set { self.base.storeBytes(of: newValue, toByteOffset: 8, as: UInt64.self) }
-    }
+    var modified: LogIndex { self.base.load(fromByteOffset: 8, as: UInt64.self) }
     /// Seconds of this node's clock at the last use. This node's alone: no part of the replicated state.
     var accessed: UInt32 {
         get { self.base.load(fromByteOffset: 16, as: UInt32.self) }
@@ -33,6 +31,11 @@ struct Record {
     }
     var hasExpiry: Bool { self.base.load(fromByteOffset: 20, as: UInt8.self) == 1 }
     var form: Form { Form(rawValue: self.base.load(fromByteOffset: 21, as: UInt8.self)) ?? .automatic }
+    /// No longer in the keyspace, and kept for the checkpoint under way.
+    var isRetired: Bool {
+        get { self.base.load(fromByteOffset: 22, as: UInt8.self) == 1 }
+        nonmutating set { self.base.storeBytes(of: newValue ? 1 : 0, toByteOffset: 22, as: UInt8.self) }
+    }
     /// Milliseconds since 1970; nil: for ever.
     var expiry: UInt64? { self.hasExpiry ? self.base.load(fromByteOffset: 24, as: UInt64.self) : nil }
 

@@ -12,8 +12,17 @@ struct Shard {
     var expiring = 0
     /// Index of the last entry that removed a key here: what WATCH of an absent key is checked against.
     var lastRemoval: LogIndex = 0
-    /// Serialised for the checkpoint under way.
-    var isFrozenDone = true
+    var checkpointPhase = CheckpointPhase.done
+
+    /// How far the checkpoint under way is with this shard.
+    enum CheckpointPhase: UInt8 {
+        /// Its records are as they were when the checkpoint began.
+        case untouched
+        /// The list of its records is kept apart: those of them that leave the keyspace stay in memory.
+        case viewed
+        /// It is written, or there is no checkpoint.
+        case done
+    }
 
     private static let addressMask: UInt64 = (1 << 48) - 1
 
@@ -56,8 +65,8 @@ struct Shard {
     private static func home(_ hash: UInt64, _ mask: Int) -> Int { Int(truncatingIfNeeded: hash >> 20) & mask }
 
     /// - Precondition: the key is absent.
-    mutating func insert(_ record: Record, hash: UInt64, rehash: (UnsafeRawBufferPointer) -> UInt64) {
-        if (self.count + 1) * 4 > self.capacity * 3 { self.resize(to: max(8, self.capacity * 2), rehash) }
+    mutating func insert(_ record: Record, hash: UInt64, slabs: Slabs, rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        if (self.count + 1) * 4 > self.capacity * 3 { self.resize(to: max(8, self.capacity * 2), slabs, rehash) }
         self.place(record, hash)
         self.count += 1
     }
@@ -90,11 +99,11 @@ struct Shard {
         self.count -= 1
     }
 
-    private mutating func resize(to capacity: Int, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+    private mutating func resize(to capacity: Int, _ slabs: Slabs, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
         let old = self.slots
         let oldCapacity = self.capacity
         self.capacity = capacity
-        self.slots = .allocate(capacity: self.capacity)
+        self.slots = slabs.allocate(capacity * 8).bindMemory(to: UInt64.self, capacity: capacity)
         self.slots!.initialize(repeating: 0, count: self.capacity)
         for slot in 0..<oldCapacity {
             let word = old![slot]
@@ -102,40 +111,52 @@ struct Shard {
             let record = Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
             self.place(record, rehash(record.key))
         }
-        old?.deallocate()
+        if let old { slabs.release(UnsafeMutableRawPointer(old), oldCapacity * 8) }
     }
 
     /// Halves the table where it is mostly empty: a walk over the shard costs its capacity.
-    mutating func shrink(_ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+    mutating func shrink(_ slabs: Slabs, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
         guard self.capacity > 8, self.count * 8 < self.capacity else { return }
         var capacity = self.capacity
         while capacity > 8, self.count * 4 < capacity { capacity /= 2 }
-        self.resize(to: capacity, rehash)
+        self.resize(to: capacity, slabs, rehash)
     }
 
-    /// In canonical order: by the hash's upper 16 bits, then by key. So nearly all comparisons are of words that lie side by
-    /// side, and the keys, scattered over memory, are not touched. O(n log n).
-    func sortedRecords() -> [Record] {
-        var words: [UInt64] = []
-        words.reserveCapacity(self.count)
+    /// Copies the list of the records to `target`, which has room for `count`, in no order. O(capacity).
+    func copyWords(to target: UnsafeMutableBufferPointer<UInt64>) {
+        var at = 0
         for slot in 0..<self.capacity {
             let word = self.slots![slot]
-            if word != 0 { words.append(word) }
+            if word != 0 {
+                target[at] = word
+                at += 1
+            }
         }
-        words.sort { a, b in
-            let (x, y) = (a & ~Self.addressMask, b & ~Self.addressMask)
-            return x != y ? x < y : Self.record(a).key.lexicographicallyPrecedes(Self.record(b).key)
-        }
-        return words.map(Self.record)
     }
 
-    private static func record(_ word: UInt64) -> Record {
+    /// Canonical order: by the hash's upper 16 bits, then by key. So nearly all comparisons are of words that lie side by
+    /// side, and the keys, scattered over memory, are not touched.
+    static func precedes(_ a: UInt64, _ b: UInt64) -> Bool {
+        let (x, y) = (a & ~Self.addressMask, b & ~Self.addressMask)
+        return x != y ? x < y : Self.record(a).key.lexicographicallyPrecedes(Self.record(b).key)
+    }
+
+    /// In canonical order. O(n log n).
+    func sortedRecords() -> [Record] {
+        let words = [UInt64](unsafeUninitializedCapacity: self.count) { buffer, count in
+            self.copyWords(to: buffer)
+            count = self.count
+        }
+        return words.sorted(by: Self.precedes).map(Self.record)
+    }
+
+    static func record(_ word: UInt64) -> Record {
         Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
     }
 
     /// Frees the table, not the records.
-    mutating func removeAll() {
-        self.slots?.deallocate()
+    mutating func removeAll(_ slabs: Slabs) {
+        if let slots { slabs.release(UnsafeMutableRawPointer(slots), self.capacity * 8) }
         self.slots = nil
         self.capacity = 0
         self.count = 0

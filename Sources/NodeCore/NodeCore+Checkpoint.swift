@@ -12,11 +12,9 @@ extension NodeCore {
         guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
             group.checkpoint.running == nil, group.incoming == nil
         else { return }
-        // A larger state is written again only after more log, so that checkpoints do not write several times what the log
-        // does; up to a limit, as the log is held in memory until then.
         let bytes = self.configuration.checkpointBytes
         let isDue =
-            group.checkpoint.bytesSince >= min(max(bytes, group.checkpoint.durableSize), bytes * 4)
+            group.checkpoint.bytesSince >= self.checkpointDistance(of: group)
             || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
         // A quiet group's few entries keep every segment since from being used again, as all groups share the journal.
         let others = self.journalBytes - group.checkpoint.journalBytes - group.checkpoint.bytesSince
@@ -28,6 +26,13 @@ extension NodeCore {
         {
             group.checkpoint.isProposed = true
         }
+    }
+
+    /// Bytes of log from one checkpoint to the next. A larger state is written again only after more log, so that
+    /// checkpoints do not write several times what the log does; up to a limit, as the log is held in memory until then.
+    private func checkpointDistance(of group: Group) -> Int {
+        let bytes = self.configuration.checkpointBytes
+        return min(max(bytes, group.checkpoint.durableSize), bytes * 4)
     }
 
     func beginCheckpoint(_ group: Group, at entry: Entry) {
@@ -60,21 +65,35 @@ extension NodeCore {
         }
     }
 
-    /// Serialises on, as far as the disk keeps up: a block a turn.
+    /// Serialises on, as far as the disk keeps up and no faster than need be: a block a turn.
     func pumpCheckpoint(_ group: Group) {
         guard group.checkpoint.running != nil, !group.checkpoint.isSerialised, case .cache(let cache) = group.machine,
-            group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight
+            group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight,
+            group.checkpoint.runningSize < self.checkpointAllowance(of: group, stateBytes: cache.usedMemory)
         else { return }
         var block: [UInt8] = []
         let isMore = cache.nextCheckpointBlock(into: &block, maxBytes: self.configuration.snapshotBlockBytes)
         if !block.isEmpty { self.hand(block, of: group) }
         if isMore {
-            if group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight {
+            if group.checkpoint.blocksInFlight < self.configuration.maxSnapshotBlocksInFlight,
+                group.checkpoint.runningSize < self.checkpointAllowance(of: group, stateBytes: cache.usedMemory)
+            {
                 self.effects.wantsTurn = true
             }
         } else {
             self.finishSerialising(group)
         }
+    }
+
+    /// How much of the running checkpoint may be written by now. It shares disk and processor with the clients' writes, on
+    /// all nodes at once: so it takes its time, a quarter of the interval, or half of the log until the next one is due,
+    /// whichever comes first. Small states are written at once.
+    private func checkpointAllowance(of group: Group, stateBytes: Int) -> Int {
+        let byTime =
+            Double(self.now - group.checkpoint.lastAt) / Double(max(1, self.configuration.checkpointInterval / 4))
+        let byLog = Double(group.checkpoint.bytesSince) / Double(max(1, self.checkpointDistance(of: group) / 2))
+        let share = max(byTime, byLog)
+        return (1 << 20) + (share >= 1 ? Int.max / 2 : Int(share * Double(stateBytes)))
     }
 
     private func hand(_ block: [UInt8], of group: Group) {
