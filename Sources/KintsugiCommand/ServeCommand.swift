@@ -1,5 +1,4 @@
 import ArgumentParser
-import CKintsugi
 import Dispatch
 import Formats
 import Glibc
@@ -24,10 +23,7 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var flags: SettingFlags
 
     func run() async throws {
-        let configuration = try Self.configuration(from: self.flags.settings())
-        // Before anything is opened. Where the system does not allow it, peers notice a death a little later.
-        _ = kintsugi_keep_memory()
-        let server = Server(configuration)
+        let server = Server(try Self.configuration(from: self.flags.settings()))
         let sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())

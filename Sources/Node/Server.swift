@@ -32,7 +32,7 @@ package final class Server: Sendable {
         action?()
     }
 
-    /// Runs the node until it is stopped or cannot go on.
+    /// Runs the node until it is stopped or cannot go on. One in a process.
     ///
     /// - Parameter ready: called once, when it serves.
     /// - Throws: `ServerError`.
@@ -50,26 +50,31 @@ package final class Server: Sendable {
             )
         }
 
-        let directory: DataDirectory
-        do {
-            directory = try DataDirectory(
-                path: configuration.directory, node: NodeID(configuration.node), seed: configuration.seed)
-        } catch {
-            throw ServerError(code: 73, message: error.description)
-        }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
+        // Before anything else is opened, so that the loop has no copy of it.
+        _ = try? await loop.submit { kintsugi_close_sockets_first() }.get()
         let outcome: Result<Void, ServerError>
         do {
+            let directory = try Self.open(configuration)
             try await self.serve(directory, loop: loop, logger: logger, ready: ready)
-            outcome = .success(())
+            outcome = withExtendedLifetime(directory) { .success(()) }
         } catch let error as ServerError {
             outcome = .failure(error)
         } catch {
             outcome = .failure(ServerError(code: 1, message: "The node cannot go on: \(error)."))
         }
         try? await group.shutdownGracefully()
-        try withExtendedLifetime(directory) { try outcome.get() }
+        try outcome.get()
+    }
+
+    private static func open(_ configuration: ServerConfiguration) throws(ServerError) -> DataDirectory {
+        do {
+            return try DataDirectory(
+                path: configuration.directory, node: NodeID(configuration.node), seed: configuration.seed)
+        } catch {
+            throw ServerError(code: 73, message: error.description)
+        }
     }
 
     private static func isLoopback(_ host: String) -> Bool {
