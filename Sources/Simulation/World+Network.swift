@@ -185,7 +185,9 @@ extension World {
     }
 
     func releaseStalled(from: Int, to: Int) {
-        guard self.nodes[to].power != .off, !self.network.isCut(from, to) else { return }
+        guard self.nodes[to].power != .off, !self.network.isCut(from, to), self.options.bug != .neverResends else {
+            return
+        }
         for connection in self.network.connections
         where connection.nodes.contains(from) && connection.nodes.contains(to) {
             let end = connection.end(of: to)

@@ -10,6 +10,7 @@ extension World {
     func start(_ node: SimulatedNode) throws {
         let isFirst = node.lastRun == 0
         if !isFirst { self.counts.restarts += 1 }
+        invariant(isFirst || self.options.bug != .breaksInvariant, "planted, at \(self.now) ns")
         let wasOff = node.power == .off
         node.life += 1
         node.power = .up

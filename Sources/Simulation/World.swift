@@ -50,6 +50,7 @@ package final class World {
     let schedule: FaultSchedule
     /// Drawn once a run, alike on all nodes.
     let requestTimeout: Nanoseconds
+    let maxEvents: Int
     let checkpointBytes: Int
     let sickAfter: Nanoseconds
     let cluster: ClusterID
@@ -98,12 +99,14 @@ package final class World {
 
     private init(_ options: SimulationOptions) {
         self.options = options
-        var random = Random(seed: options.seed)
+        var random = Random(seed: options.seed ^ options.noise &* 0x9e37_79b9_7f4a_7c15)
         self.schedule = FaultSchedule(options)
         self.requestTimeout = .milliseconds(300) + random.below(.milliseconds(1800))
         self.checkpointBytes = (6 << 10) + Int(random.below(48 << 10))
         self.sickAfter = .milliseconds(300) + random.below(.milliseconds(3700))
         self.cluster = ClusterID(high: random.next(), low: random.next())
+        let seconds = Int((options.faultTime + options.recoveryBound) / 1_000_000_000) + 1
+        self.maxEvents = options.maxEventsPerSecond * seconds
         self.trace = Trace(limit: options.traceTail)
         self.network = SimulatedNetwork(nodes: options.nodes, random: &random)
         self.clients = Clients()
@@ -131,7 +134,7 @@ package final class World {
         while self.phase != .done, let (time, event) = self.queue.removeFirst() {
             self.now = max(self.now, time)
             self.step += 1
-            guard self.step < self.options.maxEvents else {
+            guard self.step < self.maxEvents else {
                 throw Violation(.terminates, "\(self.step) events, and no end")
             }
             try self.handle(event)
@@ -144,8 +147,8 @@ package final class World {
 
     private func failure(_ violation: Violation) -> SimulationFailure {
         SimulationFailure(
-            seed: self.options.seed, nodes: self.options.nodes, time: self.now, step: self.step,
-            invariant: violation.invariant, detail: violation.detail, trace: self.trace.tail)
+            token: self.options.token, seed: self.options.seed, time: self.now, step: self.step,
+            invariant: violation.invariant, detail: violation.detail, story: self.trace.story, trace: self.trace.tail)
     }
 
     private var report: SimulationReport {
