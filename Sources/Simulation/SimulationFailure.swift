@@ -48,22 +48,31 @@ package enum SimulationInvariant: String, Sendable, CaseIterable {
 
 /// A run in which something did not hold. Running the same options again ends at the same event.
 package struct SimulationFailure: Error, Sendable, CustomStringConvertible {
+    /// The run in one word: `SimulationOptions(token:)` runs it again.
+    package var token: String
     package var seed: UInt64
-    package var nodes: Int
     /// Simulated time since the run began.
     package var time: Nanoseconds
     /// Number of the event, from 1.
     package var step: Int
     package var invariant: SimulationInvariant
     package var detail: String
-    /// The events before it, oldest first.
+    /// What happened to nodes, roles and links, and the faults, oldest first.
+    package var story: [TraceEvent]
+    /// Every event just before it, oldest first.
     package var trace: [TraceEvent]
 
     package var description: String {
-        let head =
-            "seed \(self.seed), \(self.nodes) nodes, \(self.time / 1_000_000) ms, step \(self.step): "
-            + "\(self.invariant.rawValue): \(self.detail)"
-        return self.trace.reduce(head) { $0 + "\n    \($1)" }
+        "seed \(self.token), \(self.time / 1_000_000) ms, step \(self.step): \(self.invariant.rawValue): "
+            + "\(self.detail)\n\(self.account)"
+    }
+
+    /// The story up to the last events, and those in full.
+    package var account: String {
+        let recent = self.trace.first?.time ?? 0
+        let story = self.story.filter { $0.time < recent }.map { "    \($0)" }
+        let between = story.isEmpty ? [] : ["    ... from here on every event:"]
+        return (story + between + self.trace.map { "    \($0)" }).joined(separator: "\n")
     }
 }
 

@@ -72,16 +72,48 @@ extension TraceEvent: CustomStringConvertible {
     private static func role(_ value: UInt64) -> String { Role(rawValue: UInt8(value & 0xff)).map { "\($0)" } ?? "?" }
 }
 
+extension TraceEvent.Kind {
+    /// So frequent that a story is told without them.
+    fileprivate var isRoutine: Bool {
+        switch self {
+        case .message, .turn, .journalWritten, .invoked, .answered: true
+        default: false
+        }
+    }
+}
+
 /// The events of a run: a hash over all of them, and the last ones in full.
 struct Trace {
     private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    private(set) var count = 0
-    private var ring: [TraceEvent] = []
-    private let limit: Int
+    private var recent: Ring
+    private var remarkable: Ring
+
+    /// The last of what was noted.
+    private struct Ring {
+        var events: [TraceEvent] = []
+        var count = 0
+        let limit: Int
+
+        mutating func add(_ event: TraceEvent) {
+            if self.events.count < self.limit {
+                self.events.append(event)
+            } else {
+                self.events[self.count % self.limit] = event
+            }
+            self.count += 1
+        }
+
+        /// Oldest first.
+        var inOrder: [TraceEvent] {
+            if self.count <= self.limit { return self.events }
+            let start = self.count % self.limit
+            return Array(self.events[start...] + self.events[..<start])
+        }
+    }
 
     init(limit: Int) {
-        self.limit = max(1, limit)
-        self.ring.reserveCapacity(self.limit)
+        self.recent = Ring(limit: max(1, limit))
+        self.remarkable = Ring(limit: 4 * max(1, limit))
     }
 
     mutating func note(_ event: TraceEvent) {
@@ -89,8 +121,8 @@ struct Trace {
         self.mix(UInt64(event.kind.rawValue) << 32 | UInt64(event.node))
         self.mix(event.a)
         self.mix(event.b)
-        if self.ring.count < self.limit { self.ring.append(event) } else { self.ring[self.count % self.limit] = event }
-        self.count += 1
+        self.recent.add(event)
+        if !event.kind.isRoutine { self.remarkable.add(event) }
     }
 
     private mutating func mix(_ word: UInt64) {
@@ -99,9 +131,7 @@ struct Trace {
     }
 
     /// The last events, oldest first.
-    var tail: [TraceEvent] {
-        if self.count <= self.limit { return self.ring }
-        let start = self.count % self.limit
-        return Array(self.ring[start...] + self.ring[..<start])
-    }
+    var tail: [TraceEvent] { self.recent.inOrder }
+    /// The last events that change something for good, oldest first.
+    var story: [TraceEvent] { self.remarkable.inOrder }
 }

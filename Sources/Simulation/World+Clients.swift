@@ -7,20 +7,22 @@ extension World {
     /// A client's turn: connects where it has no connection, and asks for more.
     func clientActs(_ slot: Int) throws {
         if self.phase == .settling || self.phase == .done { return }
-        let pause = self.phase == .demanding ? .milliseconds(40) : self.options.meanPause
+        let pause =
+            self.phase == .demanding ? .milliseconds(40) : self.options.workload.meanPause(nodes: self.options.nodes)
         self.after(pause / 4 + self.random.below(pause * 3 / 2), .client(slot))
         let node = self.nodes[self.clients.slots[slot].node]
         guard node.isRunning, !node.isStopping else { return }
         if self.clients.slots[slot].connection == 0 { self.clients.connect(slot) }
         if self.phase == .demanding { return try self.demand(slot, node) }
-        guard self.clients.slots[slot].owed.count < self.options.maxPipeline else { return }
-        for _ in 0..<1 + self.random.below(3) { try self.ask(slot, node) }
+        guard self.clients.slots[slot].owed.count < self.options.workload.maxPipeline else { return }
+        for _ in 0..<1 + self.random.below(self.options.workload.batch) { try self.ask(slot, node) }
     }
 
     private func ask(_ slot: Int, _ node: SimulatedNode) throws {
-        let key = Int(self.random.below(UInt64(Clients.keys.count)))
+        let workload = self.options.workload
+        let key = workload.keys.lowerBound + Int(self.random.below(UInt64(workload.keys.count)))
         var kind = Operation.Kind.get
-        if self.random.chance(3, in: 5) {
+        if self.random.chance(workload.writes, in: 100) {
             kind =
                 switch Clients.keys[key].kind {
                 case .list: .append

@@ -185,7 +185,9 @@ extension World {
     }
 
     func releaseStalled(from: Int, to: Int) {
-        guard self.nodes[to].power != .off, !self.network.isCut(from, to) else { return }
+        guard self.nodes[to].power != .off, !self.network.isCut(from, to), self.options.bug != .neverResends else {
+            return
+        }
         for connection in self.network.connections
         where connection.nodes.contains(from) && connection.nodes.contains(to) {
             let end = connection.end(of: to)
@@ -267,9 +269,7 @@ extension World {
     func beat(_ node: SimulatedNode) {
         let syncAge = node.journal?.oldestUnfinishedSync.map { node.instant(at: self.now) - $0 } ?? 0
         for peer in self.nodes where peer !== node {
-            let isLost =
-                self.options.faults.heartbeatLoss > 0 && self.phase == .faults
-                && self.random.chance(self.options.faults.heartbeatLoss, in: 1000)
+            let isLost = self.happens(.heartbeatLoss)
             let arrival = self.now + self.network.delay(node.index, peer.index, &self.random)
             guard !isLost, peer.isRunning, !self.network.isCut(node.index, peer.index) else { continue }
             // A socket's buffer holds so many and no more.

@@ -10,6 +10,7 @@ extension World {
     func start(_ node: SimulatedNode) throws {
         let isFirst = node.lastRun == 0
         if !isFirst { self.counts.restarts += 1 }
+        invariant(isFirst || self.options.bug != .breaksInvariant, "planted, at \(self.now) ns")
         let wasOff = node.power == .off
         node.life += 1
         node.power = .up
@@ -28,7 +29,7 @@ extension World {
 
         let identity = JournalIdentity(
             cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
-        let isCutShort = !isFirst && self.phase == .faults && self.random.chance(1, in: 12)
+        let isCutShort = !isFirst && self.happens(.deathAtStart)
         self.note(.started, node, run, isCutShort ? 1 : 0)
         let (opened, found) = try SimulatedJournal.open(
             node.disk, identity: identity, expected: node.expected, isCutShort: isCutShort,
@@ -36,7 +37,10 @@ extension World {
         guard let journal = opened else {
             node.power = .down
             node.life += 1
-            if self.random.chance(1, in: 2) { self.losePower(node) }
+            if self.random.chance(1, in: 2) {
+                var draw = Random(seed: self.random.next())
+                self.losePower(node, &draw)
+            }
             return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
         }
         node.expected = [journal.durable]
@@ -112,23 +116,23 @@ extension World {
     // MARK: End
 
     /// The process is killed; its machine goes on.
-    func kill(_ node: SimulatedNode) {
+    func kill(_ node: SimulatedNode, _ draw: inout Random) {
         guard node.isRunning else { return }
         self.note(.crashed, node)
-        node.expected = node.journal!.die(&self.random)
+        node.expected = node.journal!.die(&draw)
         self.leave(node, isTold: true)
     }
 
     /// The machine loses its power; a process on it goes with it.
-    func losePower(_ node: SimulatedNode) {
+    func losePower(_ node: SimulatedNode, _ draw: inout Random) {
         self.note(.lostPower, node)
         if node.isRunning {
-            node.expected = node.journal!.die(&self.random)
+            node.expected = node.journal!.die(&draw)
             self.leave(node, isTold: false)
         }
         node.power = .off
-        node.disk.losePower(&self.random)
-        node.bootOffset = 1_000_000_000 + self.random.below(1 << 42)
+        node.disk.losePower(&draw)
+        node.bootOffset = 1_000_000_000 + draw.below(1 << 42)
     }
 
     private func leave(_ node: SimulatedNode, isTold: Bool) {

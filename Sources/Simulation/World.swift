@@ -5,7 +5,7 @@ import Replication
 /// A whole cluster in one thread: real cores on simulated clocks, links and disks, with clients, faults and checks. All
 /// that happens follows from the seed.
 ///
-/// A run has two phases. In the first, faults come as `FaultModel` draws them. Then everything is healed, and within a
+/// A run has two phases. In the first, faults come as `FaultSchedule` has them. Then everything is healed, and within a
 /// bound every group must have a leader, every node serve, every request have its answer, and all states be equal.
 /// Invariants of the cluster are checked after every turn of a core, the clients' history at the end.
 package final class World {
@@ -34,10 +34,10 @@ package final class World {
         case kill(Int, life: Int)
         case resume(Int, life: Int)
         case mend(Int, Int, era: Int)
-        case mendSlow(Int, Int)
-        case mendDisk(Int)
         case client(Int)
-        case fault
+        case fault(ScheduledFault)
+        /// Whatever else is to be done, for faults and their ends.
+        case call((World) throws -> Void)
         case heal
         case poll
     }
@@ -46,9 +46,11 @@ package final class World {
         case faults, recovering, demanding, settling, done
     }
 
-    private(set) var options: SimulationOptions
+    let options: SimulationOptions
+    let schedule: FaultSchedule
     /// Drawn once a run, alike on all nodes.
     let requestTimeout: Nanoseconds
+    let maxEvents: Int
     let checkpointBytes: Int
     let sickAfter: Nanoseconds
     let cluster: ClusterID
@@ -97,12 +99,14 @@ package final class World {
 
     private init(_ options: SimulationOptions) {
         self.options = options
-        var random = Random(seed: options.seed)
-        self.options.faults = options.faults.drawn(&random)
+        var random = Random(seed: options.seed ^ options.noise &* 0x9e37_79b9_7f4a_7c15)
+        self.schedule = FaultSchedule(options)
         self.requestTimeout = .milliseconds(300) + random.below(.milliseconds(1800))
         self.checkpointBytes = (6 << 10) + Int(random.below(48 << 10))
         self.sickAfter = .milliseconds(300) + random.below(.milliseconds(3700))
         self.cluster = ClusterID(high: random.next(), low: random.next())
+        let seconds = Int((options.faultTime + options.recoveryBound) / 1_000_000_000) + 1
+        self.maxEvents = options.maxEventsPerSecond * seconds
         self.trace = Trace(limit: options.traceTail)
         self.network = SimulatedNetwork(nodes: options.nodes, random: &random)
         self.clients = Clients()
@@ -125,12 +129,12 @@ package final class World {
         for slot in self.clients.slots.indices {
             self.queue.add(.client(slot), at: 20_000_000 + self.random.below(60_000_000))
         }
-        self.queue.add(.fault, at: .milliseconds(300))
+        for fault in self.schedule.faults { self.queue.add(.fault(fault), at: fault.time) }
         self.queue.add(.heal, at: self.options.faultTime)
         while self.phase != .done, let (time, event) = self.queue.removeFirst() {
             self.now = max(self.now, time)
             self.step += 1
-            guard self.step < self.options.maxEvents else {
+            guard self.step < self.maxEvents else {
                 throw Violation(.terminates, "\(self.step) events, and no end")
             }
             try self.handle(event)
@@ -143,8 +147,8 @@ package final class World {
 
     private func failure(_ violation: Violation) -> SimulationFailure {
         SimulationFailure(
-            seed: self.options.seed, nodes: self.options.nodes, time: self.now, step: self.step,
-            invariant: violation.invariant, detail: violation.detail, trace: self.trace.tail)
+            token: self.options.token, seed: self.options.seed, time: self.now, step: self.step,
+            invariant: violation.invariant, detail: violation.detail, story: self.trace.story, trace: self.trace.tail)
     }
 
     private var report: SimulationReport {
@@ -170,6 +174,8 @@ package final class World {
     }
 
     func after(_ delay: Nanoseconds, _ event: Event) { self.queue.add(event, at: self.now + delay) }
+
+    func after(_ delay: Nanoseconds, call body: @escaping (World) throws -> Void) { self.after(delay, .call(body)) }
 
     // MARK: Dispatch
 
@@ -204,14 +210,12 @@ package final class World {
             if self.nodes[at].life == life { self.resume(self.nodes[at]) }
         case .mend(let from, let to, let era):
             if era == self.era { self.mend(from, to) }
-        case .mendSlow(let from, let to):
-            self.network.slow(from, to, by: 0)
-        case .mendDisk(let at):
-            self.nodes[at].diskExtra = 0
         case .client(let slot):
             try self.clientActs(slot)
-        case .fault:
-            self.injectFault()
+        case .fault(let fault):
+            try self.inject(fault)
+        case .call(let body):
+            try body(self)
         case .heal:
             self.heal()
         case .poll:

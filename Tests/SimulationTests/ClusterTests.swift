@@ -9,7 +9,6 @@ import Testing
         var options = SimulationOptions(seed: 1)
         options.faults = .none
         options.connectionsPerNode = 1
-        options.maxPipeline = 1
         let report = try World.run(options)
         #expect(report.acknowledged > 50)
         #expect(report.open == 0)
@@ -34,7 +33,6 @@ import Testing
     @Test(arguments: UInt64(0)..<12) func fiveNodesUnderFaults(seed: UInt64) throws {
         var options = SimulationOptions(seed: seed)
         options.nodes = 5
-        options.meanPause = .milliseconds(120)
         _ = try World.run(options)
     }
 

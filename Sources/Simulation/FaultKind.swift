@@ -1,0 +1,99 @@
+import Replication
+
+/// A kind of fault. To add one: a case here, a row in `definition`, and the function that the row names, in a file of its
+/// own; where it lasts, what ends it in `healings`.
+package enum FaultKind: String, Sendable, CaseIterable {
+    case processCrash = "process-crash"
+    case powerCut = "power-cut"
+    case totalPowerCut = "total-power-cut"
+    case gracefulStop = "graceful-stop"
+    case pause
+    case partition
+    case oneWayCut = "one-way-cut"
+    case connectionDrop = "connection-drop"
+    case slowLink = "slow-link"
+    case slowDisk = "slow-disk"
+    case failedSync = "failed-sync"
+    case clientDisconnect = "client-disconnect"
+    case transfer
+    case deathAtElection = "death-at-election"
+    case deathAtStart = "death-at-start"
+    case heartbeatLoss = "heartbeat-loss"
+}
+
+/// How a kind of fault comes into a run.
+struct FaultDefinition {
+    /// Does it to a world. Whatever it draws, it draws from the given source, so that a fault stays the same when others
+    /// are left out of the run.
+    typealias Injection = (World) -> (inout Random) throws -> Void
+
+    /// Of an injected kind: how often it comes, relative to the others. Of a standing one: how many of a thousand
+    /// occasions.
+    var weight: UInt64
+    var explanation: String
+    /// Nil for a standing kind: the world asks at each occasion whether it happens.
+    var inject: Injection?
+
+    /// A fault that comes at an instant of the schedule.
+    static func injected(_ weight: UInt64, _ explanation: String, _ inject: @escaping Injection) -> Self {
+        Self(weight: weight, explanation: explanation, inject: inject)
+    }
+
+    /// A fault that hits some part of the occasions for it.
+    static func standing(_ perThousand: UInt64, _ explanation: String) -> Self {
+        Self(weight: perThousand, explanation: explanation, inject: nil)
+    }
+}
+
+extension FaultKind {
+    /// The table of faults: how often, what it is, and what does it.
+    var definition: FaultDefinition {
+        switch self {
+        case .processCrash:
+            .injected(5, "a process is killed, at any write; its page cache survives", World.injectProcessCrash)
+        case .powerCut:
+            .injected(
+                5, "a machine loses power: of what was not synced each sector is old or new", World.injectPowerCut)
+        case .totalPowerCut:
+            .injected(1, "all machines lose power at once", World.injectTotalPowerCut)
+        case .gracefulStop:
+            .injected(2, "a node is asked to stop, and is started again", World.injectGracefulStop)
+        case .pause:
+            .injected(4, "a process stands still, and goes on", World.injectPause)
+        case .partition:
+            .injected(4, "one side of the cluster against the other, both ways", World.injectPartition)
+        case .oneWayCut:
+            .injected(4, "what one node says to another does not arrive; the other way is open", World.injectOneWayCut)
+        case .connectionDrop:
+            .injected(5, "a connection is reset", World.injectConnectionDrop)
+        case .slowLink:
+            .injected(3, "messages from one node to another take longer", World.injectSlowLink)
+        case .slowDisk:
+            .injected(3, "a disk takes longer, up to two seconds a sync", World.injectSlowDisk)
+        case .failedSync:
+            .injected(
+                2, "one or two syncs fail; their pages count as clean and go with the power", World.injectFailedSync)
+        case .clientDisconnect:
+            .injected(2, "a client goes away with requests under way", World.injectClientDisconnect)
+        case .transfer:
+            .injected(2, "a leader is asked to hand over", World.injectTransfer)
+        case .deathAtElection:
+            .standing(150, "during a candidacy some node is killed and comes back at once")
+        case .deathAtStart:
+            .standing(80, "a start ends before the journal's tail is synced again")
+        case .heartbeatLoss:
+            .standing(20, "a heartbeat is lost")
+        }
+    }
+
+    /// What ends the faults that are still under way, before progress is demanded; in this order.
+    static var healings: [(World) -> () -> Void] { [World.healPauses, World.healNetwork, World.healDisks] }
+
+    /// What it does, in half a sentence.
+    package var explanation: String { self.definition.explanation }
+
+    package var isStanding: Bool { self.definition.inject == nil }
+
+    var place: Int { Self.places[self]! }
+    private static let places = Dictionary(uniqueKeysWithValues: zip(Self.allCases, 0...))
+}

@@ -1,0 +1,33 @@
+/// Mistakes made on purpose, to see that the checks find them. Each breaks a promise that the core rests on. They exist in
+/// the simulated shell alone: no real node can be told to make them.
+package enum PlantedBug: String, Sendable, CaseIterable {
+    case completesBeforeSync = "completes-before-sync"
+    case losesHardState = "loses-hard-state"
+    case repliesTwice = "replies-twice"
+    case ignoresSync = "ignores-sync"
+    case repeatsRun = "repeats-run"
+    case readsLocally = "reads-locally"
+    case neverResends = "never-resends"
+    case breaksInvariant = "breaks-invariant"
+
+    package var explanation: String {
+        switch self {
+        case .completesBeforeSync: "The core is told that records are durable when they have only been submitted."
+        case .losesHardState: "Terms and votes are not written: after a restart a node may vote twice in a term."
+        case .repliesTwice: "A client gets each of its replies twice."
+        case .ignoresSync: "A sync reports success and makes nothing durable."
+        case .repeatsRun: "A restarted node goes on under the number of the run before."
+        case .readsLocally: "Reads are answered from what is applied here, without asking anyone."
+        case .neverResends: "What waited for a link that was cut never arrives, also when the link is whole again."
+        case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
+        }
+    }
+
+    /// The faults under which it shows: those of a run that names none.
+    package var faults: FaultModel {
+        switch self {
+        case .losesHardState: .elections
+        default: FaultModel()
+        }
+    }
+}
