@@ -30,6 +30,8 @@ package final class CacheMachine {
     var readClock = WallTime(nanoseconds: 0)
     var needsTime = false
     var isReading = false
+    /// Bytes of the shards' tables.
+    private var tableBytes = 0
     var checkpoint: CheckpointState?
     var restoring: RestoreState?
 
@@ -50,7 +52,7 @@ package final class CacheMachine {
     }
 
     /// Bytes of keys, values and their tables, without what is kept for a checkpoint.
-    package var usedMemory: Int { self.slabs.used - (self.checkpoint?.keptBytes ?? 0) }
+    package var usedMemory: Int { self.slabs.used + self.tableBytes - (self.checkpoint?.keptBytes ?? 0) }
 
     // MARK: Commands
 
@@ -181,11 +183,17 @@ package final class CacheMachine {
     }
 
     private func insert(_ record: Record, hash: UInt64, in shard: Int) {
-        self.shards[shard].insert(record, hash: hash, slabs: self.slabs, rehash: self.hash)
+        let capacity = self.shards[shard].capacity
+        self.shards[shard].insert(record, hash: hash, rehash: self.hash)
+        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
         self.count += 1
     }
 
-    private func shrink(_ shard: Int) { self.shards[shard].shrink(self.slabs, self.hash) }
+    private func shrink(_ shard: Int) {
+        let capacity = self.shards[shard].capacity
+        self.shards[shard].shrink(self.hash)
+        self.tableBytes += (self.shards[shard].capacity - capacity) * 8
+    }
 
     func set(
         _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, expiry: UInt64?, form: Record.Form = .automatic
@@ -232,6 +240,7 @@ package final class CacheMachine {
             self.dropShard(shard)
         }
         if self.checkpoint == nil { self.slabs.releaseChunks() }
+        self.tableBytes = 0
         self.count = 0
         self.countWithExpiry = 0
         self.digest = .zero
@@ -244,7 +253,7 @@ package final class CacheMachine {
                 self.release(record, in: shard)
             }
         }
-        self.shards[shard].removeAll(self.slabs)
+        self.shards[shard].removeAll()
     }
 
     private func remember(_ record: Record, in shard: Int) {

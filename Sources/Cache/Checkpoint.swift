@@ -26,7 +26,6 @@ final class CheckpointState {
 /// long as those that leave the keyspace are kept.
 struct ShardView {
     var shard: Int
-    /// In the slabs.
     var words: UnsafeMutableBufferPointer<UInt64>
     var lastRemoval: LogIndex
 }
@@ -150,10 +149,7 @@ extension CacheMachine {
     }
 
     private func view(of shard: Int) -> ShardView {
-        let count = self.shards[shard].count
-        let words = UnsafeMutableBufferPointer(
-            start: self.slabs.allocate(max(1, count) * 8).bindMemory(to: UInt64.self, capacity: count), count: count)
-        self.checkpoint!.keptBytes += Slabs.capacity(of: max(1, count) * 8)
+        let words = UnsafeMutableBufferPointer<UInt64>.allocate(capacity: self.shards[shard].count)
         self.shards[shard].copyWords(to: words)
         self.shards[shard].checkpointPhase = .viewed
         return ShardView(shard: shard, words: words, lastRemoval: self.shards[shard].lastRemoval)
@@ -167,9 +163,7 @@ extension CacheMachine {
             self.checkpoint!.keptBytes -= Slabs.capacity(of: record.size)
             self.slabs.release(record.base, record.size)
         }
-        let bytes = max(1, view.words.count) * 8
-        self.checkpoint!.keptBytes -= Slabs.capacity(of: bytes)
-        self.slabs.release(UnsafeMutableRawPointer(view.words.baseAddress!), bytes)
+        view.words.deallocate()
         self.shards[view.shard].checkpointPhase = .done
     }
 

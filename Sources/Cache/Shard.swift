@@ -65,8 +65,8 @@ struct Shard {
     private static func home(_ hash: UInt64, _ mask: Int) -> Int { Int(truncatingIfNeeded: hash >> 20) & mask }
 
     /// - Precondition: the key is absent.
-    mutating func insert(_ record: Record, hash: UInt64, slabs: Slabs, rehash: (UnsafeRawBufferPointer) -> UInt64) {
-        if (self.count + 1) * 4 > self.capacity * 3 { self.resize(to: max(8, self.capacity * 2), slabs, rehash) }
+    mutating func insert(_ record: Record, hash: UInt64, rehash: (UnsafeRawBufferPointer) -> UInt64) {
+        if (self.count + 1) * 4 > self.capacity * 3 { self.resize(to: max(8, self.capacity * 2), rehash) }
         self.place(record, hash)
         self.count += 1
     }
@@ -99,11 +99,11 @@ struct Shard {
         self.count -= 1
     }
 
-    private mutating func resize(to capacity: Int, _ slabs: Slabs, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+    private mutating func resize(to capacity: Int, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
         let old = self.slots
         let oldCapacity = self.capacity
         self.capacity = capacity
-        self.slots = slabs.allocate(capacity * 8).bindMemory(to: UInt64.self, capacity: capacity)
+        self.slots = .allocate(capacity: capacity)
         self.slots!.initialize(repeating: 0, count: self.capacity)
         for slot in 0..<oldCapacity {
             let word = old![slot]
@@ -111,15 +111,15 @@ struct Shard {
             let record = Record(base: UnsafeMutableRawPointer(bitPattern: UInt(word & Self.addressMask))!)
             self.place(record, rehash(record.key))
         }
-        if let old { slabs.release(UnsafeMutableRawPointer(old), oldCapacity * 8) }
+        old?.deallocate()
     }
 
     /// Halves the table where it is mostly empty: a walk over the shard costs its capacity.
-    mutating func shrink(_ slabs: Slabs, _ rehash: (UnsafeRawBufferPointer) -> UInt64) {
+    mutating func shrink(_ rehash: (UnsafeRawBufferPointer) -> UInt64) {
         guard self.capacity > 8, self.count * 8 < self.capacity else { return }
         var capacity = self.capacity
         while capacity > 8, self.count * 4 < capacity { capacity /= 2 }
-        self.resize(to: capacity, slabs, rehash)
+        self.resize(to: capacity, rehash)
     }
 
     /// Copies the list of the records to `target`, which has room for `count`, in no order. O(capacity).
@@ -155,8 +155,8 @@ struct Shard {
     }
 
     /// Frees the table, not the records.
-    mutating func removeAll(_ slabs: Slabs) {
-        if let slots { slabs.release(UnsafeMutableRawPointer(slots), self.capacity * 8) }
+    mutating func removeAll() {
+        self.slots?.deallocate()
         self.slots = nil
         self.capacity = 0
         self.count = 0

@@ -37,12 +37,21 @@ extension Runtime {
         if wantsTurn { self.scheduleTurn() }
     }
 
-    /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back. Not under load,
-    /// which takes them again at once: the allocator's locks are held meanwhile, for tens of milliseconds.
-    private func trimMemory() {
+    /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back. At once where the
+    /// log stands still; under load, which takes them again, no more often than checkpoints are due by time: the
+    /// allocator's locks are held meanwhile, for tens of milliseconds.
+    func considerTrimming() {
         let now = Clock.now
-        guard now - self.lastTrim >= .seconds(UInt64(self.configuration.checkpointSeconds)) else { return }
-        self.lastTrim = now
+        if self.core.journalBytes != self.trim.journalBytes {
+            self.trim.journalBytes = self.core.journalBytes
+            self.trim.quietSince = now
+        }
+        guard self.trim.isDue,
+            now - self.trim.quietSince >= .seconds(1)
+                || now - self.trim.last >= .seconds(UInt64(self.configuration.checkpointSeconds))
+        else { return }
+        self.trim.isDue = false
+        self.trim.last = now
         self.snapshots.perform { kintsugi_trim_memory() }
     }
 
@@ -63,7 +72,7 @@ extension Runtime {
             self.logger.debug("checkpoint begun", metadata: ["group": "\(group)", "index": "\(index)"])
         case .checkpointDone(let group, let index):
             self.logger.info("checkpoint done", metadata: ["group": "\(group)", "index": "\(index)"])
-            self.trimMemory()
+            self.trim.isDue = true
         case .snapshotSent(let group, let index, let node):
             self.logger.notice(
                 "snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])

@@ -31,7 +31,7 @@ final class Runtime {
 
     private var isTurnScheduled = false
     private var hasBegun = false
-    var lastTrim = Clock.now
+    var trim = (isDue: false, last: Clock.now, journalBytes: 0, quietSince: Clock.now)
     private var tick: RepeatedTask?
     private var wake: Scheduled<Void>?
     private var wakeAt: Instant?
@@ -163,6 +163,7 @@ final class Runtime {
         self.begin()
         self.readHeartbeats()
         self.core.tick()
+        self.considerTrimming()
         self.scheduleTurn()
     }
 

@@ -34,7 +34,7 @@ package final class NodeCore {
     /// Marks of snapshots among this turn's records.
     var newMarks: [(group: GroupID, index: LogIndex)] = []
     /// Of log applied in this run, all groups.
-    var journalBytes = 0
+    package internal(set) var journalBytes = 0
     var lastReadTicket: UInt64 = 0
     var lastCopiesTicket: UInt64 = 0
     package private(set) var isStopping = false
