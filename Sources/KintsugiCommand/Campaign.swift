@@ -13,6 +13,9 @@ final class Campaign {
     private let isTerminal = isatty(2) != 0
     private var lastNote = secondsNow()
 
+    /// SIGINT or SIGTERM came: what is under way is waited for, and counts.
+    private nonisolated(unsafe) static var isInterrupted = false
+
     private var given = 0
     private var done = 0
     private var simulated: UInt64 = 0
@@ -30,9 +33,10 @@ final class Campaign {
     }
 
     func run() throws -> CampaignResult {
+        for number in [SIGINT, SIGTERM] { signal(number) { _ in Campaign.isInterrupted = true } }
         try self.pool.run {
             // Seeds go out in order, and those under way are waited for: nothing below the first failure is left out.
-            guard self.given < self.runs, self.goesOn || self.failed == 0 else { return nil }
+            guard !Self.isInterrupted, self.given < self.runs, self.goesOn || self.failed == 0 else { return nil }
             defer { self.given += 1 }
             return self.options(self.given)
         } took: { options, result in
@@ -46,7 +50,7 @@ final class Campaign {
         }
         let wall = secondsNow() - self.began
         // What was under way beside the first failure and above it depends on chance: it does not count.
-        var count = self.done
+        var count = self.given
         if !self.goesOn, let at = self.results.firstIndex(where: { ($0?.verdict ?? .held) != .held }) { count = at + 1 }
         var result = CampaignResult(options: self.first, runs: count, wall: wall)
         for (number, run) in self.results[..<count].enumerated() {
@@ -77,6 +81,7 @@ final class Campaign {
         var found = result
         var count = 0
         try shrinking.run { candidate in
+            guard !Self.isInterrupted else { return nil }
             var answer: RunResult?
             var asked: SimulationOptions? = candidate
             try self.pool.run {

@@ -22,7 +22,11 @@ struct RunResult: Codable {
 /// A process that runs simulations: one word a line on standard input, one line of JSON each on standard output. Where a
 /// run breaks an invariant of the code the process dies, and whoever asked knows which run it was.
 enum SimulationWorker {
+    /// The run under way. A trap of the code that is run happens on the one thread there is, between two statements of it.
+    private nonisolated(unsafe) static var world: World?
+
     static func serve() {
+        Self.tellAtDeath()
         while let token = readLine() {
             var result = RunResult()
             do {
@@ -39,7 +43,10 @@ enum SimulationWorker {
     private static func run(_ options: SimulationOptions) -> RunResult {
         var result = RunResult()
         do {
-            let report = try World.run(options)
+            let world = World(options)
+            Self.world = world
+            defer { Self.world = nil }
+            let report = try world.run()
             result.simulatedNanoseconds = report.duration
             result.events = report.events
             result.traceHash = report.traceHash
@@ -55,5 +62,16 @@ enum SimulationWorker {
             result.events = error.step
         }
         return result
+    }
+
+    /// A broken invariant traps: then what happened up to there goes out before the process dies.
+    private static func tellAtDeath() {
+        var action = sigaction()
+        action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+        action.__sigaction_handler.sa_handler = { number in
+            if let world = SimulationWorker.world { note(world.account) }
+            raise(number)
+        }
+        for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGABRT] { sigaction(number, &action, nil) }
     }
 }

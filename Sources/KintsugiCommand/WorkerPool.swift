@@ -117,9 +117,8 @@ final class WorkerPool {
     }
 
     private static func lastWords(_ file: Int32) -> String {
-        let size = Int(lseek(file, 0, SEEK_END))
-        lseek(file, off_t(max(0, size - 4096)), SEEK_SET)
-        var bytes = [UInt8](repeating: 0, count: 4096)
+        lseek(file, 0, SEEK_SET)
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
         let count = max(0, Glibc.read(file, &bytes, bytes.count))
         return String(decoding: bytes[..<count], as: UTF8.self)
     }
@@ -142,13 +141,18 @@ final class WorkerPool {
         posix_spawn_file_actions_adddup2(&actions, theirInput, 0)
         posix_spawn_file_actions_adddup2(&actions, theirOutput, 1)
         posix_spawn_file_actions_adddup2(&actions, errors, 2)
+        // In a group of their own: an interrupt is for the one who asks, and what is under way comes to its end.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
         // A stack costs seconds a crash, and schedules are shortened by crashing many times. Who wants it asks for it.
         if getenv("SWIFT_BACKTRACE") == nil { setenv("SWIFT_BACKTRACE", "enable=no", 1) }
         var arguments: [UnsafeMutablePointer<CChar>?] =
             [strdup(self.program), strdup("simulate"), strdup("--worker"), nil]
         defer { for argument in arguments { free(argument) } }
         var pid: Int32 = 0
-        let failure = posix_spawn(&pid, self.program, &actions, nil, &arguments, environ)
+        let failure = posix_spawn(&pid, self.program, &actions, &attributes, &arguments, environ)
         close(theirInput)
         close(theirOutput)
         guard failure == 0 else {

@@ -76,6 +76,19 @@ package enum KeyKind {
     case expiring
 }
 
+extension Operation {
+    /// What is asked of which key, for a trace.
+    static func code(_ kind: Kind, key: Int) -> UInt64 { UInt64(kind.rawValue) << 8 | UInt64(key) }
+
+    static func text(_ code: UInt64) -> String {
+        let key = Int(code & 0xff)
+        guard let kind = Kind(rawValue: UInt8(truncatingIfNeeded: code >> 8)), key < Clients.keys.count else {
+            return "?"
+        }
+        return "\(kind) \(String(decoding: Clients.keys[key].name, as: UTF8.self))"
+    }
+}
+
 /// The clients of all nodes: what they asked, and what they were told.
 package struct Clients {
     package static let keys: [(name: [UInt8], kind: KeyKind)] = [

@@ -68,12 +68,7 @@ package struct SimulationFailure: Error, Sendable, CustomStringConvertible {
     }
 
     /// The story up to the last events, and those in full.
-    package var account: String {
-        let recent = self.trace.first?.time ?? 0
-        let story = self.story.filter { $0.time < recent }.map { "    \($0)" }
-        let between = story.isEmpty ? [] : ["    ... from here on every event:"]
-        return (story + between + self.trace.map { "    \($0)" }).joined(separator: "\n")
-    }
+    package var account: String { TraceEvent.account(story: self.story, tail: self.trace) }
 }
 
 /// What a check found, before the world adds where and when.

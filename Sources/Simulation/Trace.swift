@@ -47,7 +47,8 @@ extension TraceEvent: CustomStringConvertible {
         case .syncFailed: "a sync fails"
         case .snapshotDone: "snapshot work done for group \(GroupID(rawValue: self.a)) at \(self.b)"
         case .role:
-            "group \(self.a & 0xff): \(Self.role(self.a >> 8)) in term \(self.b & 0xffff_ffff), leader \(self.b >> 32)"
+            "\(self.a & 0xff == 0 ? "system" : "default"): \(Self.role(self.a >> 8)) in term "
+                + "\(self.b & 0xffff_ffff), \(self.b >> 32 == 0 ? "no leader known" : "leader \(self.b >> 32)")"
         case .suspected: "suspects node \(self.a) (cause \(self.b))"
         case .trusted: "trusts node \(self.a) again"
         case .checkpoint: "group \(GroupID(rawValue: self.a)): checkpoint at \(self.b)"
@@ -55,7 +56,8 @@ extension TraceEvent: CustomStringConvertible {
         case .sessionRefused: "commands of node \(self.a), run \(self.b) refused"
         case .gap: "gap in a stream: \(self.a) expected, \(self.b) found"
         case .diverged: "its log contradicts node \(self.a)'s at \(self.b)"
-        case .invoked: "operation \(self.a) on connection \(self.b)"
+        case .invoked:
+            "is asked for operation \(self.a), \(Operation.text(self.b >> 48)), on connection \(self.b & 0xffff_ffff)"
         case .answered: "operation \(self.a) answered (\(self.b))"
         case .clientClosed: "connection \(self.a) closed with \(self.b) operations open"
         case .cut: "cannot reach node \(self.a) for \(self.b / 1_000_000) ms"
@@ -76,9 +78,19 @@ extension TraceEvent.Kind {
     /// So frequent that a story is told without them.
     fileprivate var isRoutine: Bool {
         switch self {
-        case .message, .turn, .journalWritten, .invoked, .answered: true
+        case .message, .turn, .journalWritten, .invoked, .answered, .snapshotDone, .checkpoint: true
         default: false
         }
+    }
+}
+
+extension TraceEvent {
+    /// A story up to the last events, and those in full.
+    static func account(story: [TraceEvent], tail: [TraceEvent]) -> String {
+        let recent = tail.first?.time ?? 0
+        let story = story.filter { $0.time < recent }.map { "    \($0)" }
+        let between = story.isEmpty ? [] : ["    ... from here on every event:"]
+        return (story + between + tail.map { "    \($0)" }).joined(separator: "\n")
     }
 }
 
@@ -113,7 +125,7 @@ struct Trace {
 
     init(limit: Int) {
         self.recent = Ring(limit: max(1, limit))
-        self.remarkable = Ring(limit: 4 * max(1, limit))
+        self.remarkable = Ring(limit: 16 * max(1, limit))
     }
 
     mutating func note(_ event: TraceEvent) {

@@ -38,7 +38,7 @@ extension World {
     private func ask(_ kind: Operation.Kind, key: Int, _ slot: Int, _ node: SimulatedNode) throws {
         let operation = self.clients.invoke(kind, key: key, slot: slot, time: self.now)
         let connection = self.clients.slots[slot].connection
-        self.note(.invoked, node, UInt64(operation), connection)
+        self.note(.invoked, node, UInt64(operation), Operation.code(kind, key: key) << 48 | connection)
         if node.isPaused {
             // Its bytes wait in the socket.
             node.deferred.append(.submit(node.index, life: node.life, operation: operation, slot: slot))

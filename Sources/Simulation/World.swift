@@ -86,18 +86,22 @@ package final class World {
 
     /// Runs one simulation to its end.
     package static func run(_ options: SimulationOptions) throws(SimulationFailure) -> SimulationReport {
-        let world = World(options)
+        try World(options).run()
+    }
+
+    /// Runs it to its end, once.
+    package func run() throws(SimulationFailure) -> SimulationReport {
         do {
-            try world.run()
+            try self.runToEnd()
         } catch let violation as Violation {
-            throw world.failure(violation)
+            throw self.failure(violation)
         } catch {
             fatalError("the simulator threw \(error)")
         }
-        return world.report
+        return self.report
     }
 
-    private init(_ options: SimulationOptions) {
+    package init(_ options: SimulationOptions) {
         self.options = options
         var random = Random(seed: options.seed ^ options.noise &* 0x9e37_79b9_7f4a_7c15)
         self.schedule = FaultSchedule(options)
@@ -124,7 +128,7 @@ package final class World {
         }
     }
 
-    private func run() throws {
+    private func runToEnd() throws {
         for node in self.nodes { self.queue.add(.start(node.index, life: 0), at: self.random.below(30_000_000)) }
         for slot in self.clients.slots.indices {
             self.queue.add(.client(slot), at: 20_000_000 + self.random.below(60_000_000))
@@ -150,6 +154,9 @@ package final class World {
             token: self.options.token, seed: self.options.seed, time: self.now, step: self.step,
             invariant: violation.invariant, detail: violation.detail, story: self.trace.story, trace: self.trace.tail)
     }
+
+    /// What happened so far, oldest first: for a process that dies of it.
+    package var account: String { TraceEvent.account(story: self.trace.story, tail: self.trace.tail) }
 
     private var report: SimulationReport {
         var report = SimulationReport(
