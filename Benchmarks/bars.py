@@ -341,7 +341,7 @@ class Bars:
             while done < wanted and time.monotonic() - began < limit:
                 count = min(1_000_000, wanted - done)
                 bench(self.program, leader, op="set", connections=64, pipeline=16, keys=self.keys, warm_up=0, requests=count,
-                      limit=300)
+                      seed=1 + done, limit=300)
                 done += count
                 sizes = [used(node["dir"]) for node in nodes.nodes]
                 peak = max(peak, *sizes)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 static int keep(void *parent) {
   prctl(PR_SET_NAME, "kintsugi-memory");
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // To free the memory takes time, and those who take over need the processor.
+  setpriority(PRIO_PROCESS, 0, 19);
   // 1. The parent dies. 2. The request to be told comes too late. 3. Nobody would end the keeper.
   if (getppid() != (pid_t)(intptr_t)parent) return 0;
   syscall(SYS_close_range, 0u, ~0u, 0u);
