@@ -90,8 +90,9 @@ class Bars:
                     time.sleep(2)
                     if writers.poll() is not None:
                         raise NotMeasured(f"the writers ended with exit code {writers.returncode}")
-                    say(f"  round {turn + 1} of {rounds}: node {leader} {name}, gap "
-                        f"{self.longest(file, *windows[-1][:2]):.1f} ms")
+                    listed = [f"{(at - began) * 1000:+.0f}: {length:.0f}" for at, length in self.listed(file, *windows[-1][:2])
+                              if length >= 5]
+                    say(f"  round {turn + 1} of {rounds}: node {leader} {name}, gaps (ms after it: ms) {', '.join(listed) or 'none'}")
                 writers.send_signal(signal.SIGINT)
                 total = json.loads(writers.communicate(timeout=20)[0])
             finally:
@@ -100,16 +101,21 @@ class Bars:
             return lengths, total, self.ledger(nodes, windows, lengths)
 
     @staticmethod
-    def longest(file, after, before):
-        """The longest listed gap that overlaps the window; the list's limit where there is none."""
-        found = 1.0
+    def listed(file, after, before):
+        """The listed gaps that overlap the window: when each began, and its length in ms."""
+        found = []
         with open(file) as lines:
             for line in lines:
                 start, length = line.split()
                 begins = seconds(start)
                 if begins < before and begins + float(length) / 1000 > after:
-                    found = max(found, float(length))
+                    found.append((begins, float(length)))
         return found
+
+    @classmethod
+    def longest(cls, file, after, before):
+        """The list's limit where there is none."""
+        return max((length for _, length in cls.listed(file, after, before)), default=1.0)
 
     @staticmethod
     def ledger(nodes, windows, lengths):
