@@ -16,6 +16,7 @@ help:
 build:
 	@echo "building (the first time takes some minutes)"
 	@$(SWIFT_BUILD) --product kintsugi
+	@git describe --always --dirty --abbrev=12 > $(BUILD)/kintsugi.commit 2> /dev/null || rm -f $(BUILD)/kintsugi.commit
 
 setup:
 	@tools/setup.sh

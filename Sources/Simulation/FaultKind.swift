@@ -9,7 +9,9 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case gracefulStop = "graceful-stop"
     case pause
     case partition
+    case partialPartition = "partial-partition"
     case oneWayCut = "one-way-cut"
+    case flappingLink = "flapping-link"
     case connectionDrop = "connection-drop"
     case slowLink = "slow-link"
     case slowDisk = "slow-disk"
@@ -19,6 +21,10 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case deathAtElection = "death-at-election"
     case deathAtStart = "death-at-start"
     case heartbeatLoss = "heartbeat-loss"
+    case packetLoss = "packet-loss"
+    case clockJump = "clock-jump"
+    case clockDrift = "clock-drift"
+    case tornSector = "torn-sector"
 }
 
 /// How a kind of fault comes into a run.
@@ -33,6 +39,8 @@ struct FaultDefinition {
     var explanation: String
     /// Nil for a standing kind: the world asks at each occasion whether it happens.
     var inject: Injection?
+    /// Comes only where it is named.
+    var isOptional = false
 
     /// A fault that comes at an instant of the schedule.
     static func injected(_ weight: UInt64, _ explanation: String, _ inject: @escaping Injection) -> Self {
@@ -40,8 +48,8 @@ struct FaultDefinition {
     }
 
     /// A fault that hits some part of the occasions for it.
-    static func standing(_ perThousand: UInt64, _ explanation: String) -> Self {
-        Self(weight: perThousand, explanation: explanation, inject: nil)
+    static func standing(_ perThousand: UInt64, _ explanation: String, isOptional: Bool = false) -> Self {
+        Self(weight: perThousand, explanation: explanation, inject: nil, isOptional: isOptional)
     }
 }
 
@@ -62,6 +70,12 @@ extension FaultKind {
             .injected(4, "a process stands still, and goes on", World.injectPause)
         case .partition:
             .injected(4, "one side of the cluster against the other, both ways", World.injectPartition)
+        case .partialPartition:
+            .injected(3, "some pairs cannot talk to each other, both ways; others can", World.injectPartialPartition)
+        case .flappingLink:
+            .injected(2, "a pair is cut and whole again, many times over", World.injectFlappingLink)
+        case .clockJump:
+            .injected(2, "a wall clock jumps, ahead or back, up to an hour", World.injectClockJump)
         case .oneWayCut:
             .injected(4, "what one node says to another does not arrive; the other way is open", World.injectOneWayCut)
         case .connectionDrop:
@@ -83,6 +97,14 @@ extension FaultKind {
             .standing(80, "a start ends before the journal's tail is synced again")
         case .heartbeatLoss:
             .standing(20, "a heartbeat is lost")
+        case .packetLoss:
+            .standing(3, "a packet is lost: it and all behind it on its connection come 200 ms later or more")
+        case .clockDrift:
+            .standing(500, "a machine's clocks run faster or slower than the others', by up to 1 %")
+        case .tornSector:
+            .standing(
+                1000, "the power cuts a write within a block of 4 KiB: sectors of 512 bytes are old or new, each",
+                isOptional: true)
         }
     }
 

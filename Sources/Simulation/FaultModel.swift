@@ -10,8 +10,10 @@ package struct FaultModel: Sendable, Equatable {
     /// *Swarm testing*, ISSTA 2012).
     package var isSwarm = true
 
-    /// All kinds, with the weights of the table.
-    package init() { self.weights = FaultKind.allCases.map(\.definition.weight) }
+    /// All kinds but the optional ones, with the weights of the table.
+    package init() {
+        self.weights = FaultKind.allCases.map { $0.definition.isOptional ? 0 : $0.definition.weight }
+    }
 
     package subscript(kind: FaultKind) -> UInt64 {
         get { self.weights[kind.place] }

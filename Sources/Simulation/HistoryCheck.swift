@@ -96,14 +96,14 @@ package struct HistoryCheck {
         try self.checkOrder(placed)
     }
 
-    private func tokens(_ value: [UInt8], _ key: Int, _ what: String) throws -> [Int] {
+    private func tokens(_ value: [UInt8], _ key: Int, _ what: @autoclosure () -> String) throws -> [Int] {
         var tokens: [Int] = []
         for digits in value.split(separator: UInt8(ascii: ";")) {
             guard let number = Clients.number(digits), number < UInt64(self.operations.count),
                 self.operations[Int(number)].key == key, self.operations[Int(number)].kind == .append
             else {
                 throw Violation(
-                    .linearizability, "\(what) holds what nobody wrote: '\(String(decoding: digits, as: UTF8.self))'")
+                    .linearizability, "\(what()) holds what nobody wrote: '\(String(decoding: digits, as: UTF8.self))'")
             }
             tokens.append(Int(number))
         }
@@ -215,14 +215,14 @@ package struct HistoryCheck {
             let reply = operation.outcome == .done ? operation.returned : .max
             zones.append(Zone(write: number, firstReply: reply, lastRequest: operation.invoked))
         }
-        func zone(_ value: [UInt8]?, _ what: String) throws -> Int {
+        func zone(_ value: [UInt8]?, _ what: @autoclosure () -> String) throws -> Int {
             guard let value else { return 0 }
             guard let number = Clients.number(value[...]), let zone = zoneOfWrite[Int(number)] else {
                 throw Violation(
-                    .linearizability, "\(what) saw what nobody wrote: '\(String(decoding: value, as: UTF8.self))'")
+                    .linearizability, "\(what()) saw what nobody wrote: '\(String(decoding: value, as: UTF8.self))'")
             }
             guard self.operations[Int(number)].outcome != .refused else {
-                throw Violation(.refusedNeverApplied, "\(what) saw \(self.describe(Int(number)))")
+                throw Violation(.refusedNeverApplied, "\(what()) saw \(self.describe(Int(number)))")
             }
             return zone
         }
@@ -258,15 +258,15 @@ package struct HistoryCheck {
     /// Which of two clocks is right nobody knows, so when a value goes is not judged. But once a read has found it
     /// gone, no later read finds it.
     private func checkExpiring(_ key: Int, _ final: [UInt8]?) throws {
-        func write(_ value: [UInt8], _ what: String) throws -> Int {
+        func write(_ value: [UInt8], _ what: @autoclosure () -> String) throws -> Int {
             guard let number = Clients.number(value[...]), number < UInt64(self.operations.count),
                 self.operations[Int(number)].key == key, self.operations[Int(number)].kind == .setExpiring
             else {
                 throw Violation(
-                    .linearizability, "\(what) saw what nobody wrote: '\(String(decoding: value, as: UTF8.self))'")
+                    .linearizability, "\(what()) saw what nobody wrote: '\(String(decoding: value, as: UTF8.self))'")
             }
             guard self.operations[Int(number)].outcome != .refused else {
-                throw Violation(.refusedNeverApplied, "\(what) saw \(self.describe(Int(number)))")
+                throw Violation(.refusedNeverApplied, "\(what()) saw \(self.describe(Int(number)))")
             }
             return Int(number)
         }

@@ -4,9 +4,11 @@ package import Replication
 /// that no sync covered either the old content survives or the new, in any combination, and of the changes of names
 /// that no sync of the directory covered the first few.
 ///
-/// A sector is written whole or not at all. A sync that fails leaves its pages clean, and lost with the power.
+/// A sector is written whole or not at all, unless a run asks for worse. A sync that fails leaves its pages clean, and lost with the power.
 package final class SimulatedDisk {
     package static let sectorBytes = 4096
+    /// What a device may write whole or not at all where it does so with no more.
+    private static let partBytes = 512
 
     /// A file's content, by whatever names.
     package final class File {
@@ -134,25 +136,28 @@ package final class SimulatedDisk {
     // MARK: Power
 
     /// The power goes, and comes back: what was not synced survives in part.
-    package func losePower(_ random: inout Random) {
+    ///
+    /// - Parameter tearsSectors: of each sector that was under way its parts of 512 bytes are old or new, each.
+    package func losePower(_ random: inout Random, tearsSectors: Bool = false) {
         let kept = self.pending.isEmpty ? 0 : Int(random.below(UInt64(self.pending.count) + 1))
         for renaming in self.pending.prefix(kept) { Self.apply(renaming, to: &self.durableNames) }
         self.pending.removeAll()
         self.names = self.durableNames
-        for (_, file) in self.names.sorted(by: { $0.name < $1.name }) { self.losePower(file, &random) }
+        for (_, file) in self.names.sorted(by: { $0.name < $1.name }) { self.losePower(file, &random, tearsSectors) }
         self.durableNames = self.names
         self.failingSyncs = 0
     }
 
-    private func losePower(_ file: File, _ random: inout Random) {
+    private func losePower(_ file: File, _ random: inout Random, _ tearsSectors: Bool) {
         // Often all or nothing went out; else each sector for itself.
         let mode = random.below(4)
         for sector in file.medium.keys.sorted() {
             guard let old = file.medium[sector] else { continue }
             let survives = mode == 0 ? true : mode == 1 ? false : random.chance(1, in: 2)
-            if survives, !old.isLost { continue }
+            let kept: UInt64 = old.isLost ? 0 : tearsSectors && mode > 1 ? random.below(256) : survives ? 255 : 0
             let start = sector * Self.sectorBytes
-            for at in start..<min(start + Self.sectorBytes, file.bytes.count) {
+            for at in start..<min(start + Self.sectorBytes, file.bytes.count)
+            where kept & 1 << UInt64((at - start) / Self.partBytes) == 0 {
                 file.bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
             }
         }

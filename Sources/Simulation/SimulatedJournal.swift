@@ -63,7 +63,7 @@ struct SimulatedJournal {
         ignoresSync: Bool
     ) throws -> (SimulatedJournal?, RecoveredJournal) {
         var recovered = Self.recover(disk, identity: identity)
-        if let damage = recovered.damage.first(where: \.isHole) { throw Violation(.journalReadable, "\(damage)") }
+        if let damage = recovered.damage.first { throw Violation(.journalReadable, "\(damage)") }
         for group in recovered.groups where !group.isWhole || group.isVoteUncertain {
             throw Violation(
                 .journalReadable,

@@ -51,6 +51,8 @@ final class SimulatedNode {
     // The clocks: what is added to the simulated time.
     var bootOffset: Nanoseconds = 0
     var wallOffset: Nanoseconds = 0
+    /// How much faster its clocks run, in parts of a million.
+    var drift: Int64 = 0
 
     // The process.
     var core: NodeCore?
@@ -82,6 +84,11 @@ final class SimulatedNode {
     var number: UInt32 { self.member.node.rawValue }
     var isRunning: Bool { self.power == .up }
 
-    func instant(at time: Nanoseconds) -> Instant { Instant(nanoseconds: time + self.bootOffset) }
-    func wall(at time: Nanoseconds) -> WallTime { WallTime(nanoseconds: time + self.wallOffset) }
+    func instant(at time: Nanoseconds) -> Instant { Instant(nanoseconds: self.elapsed(time) + self.bootOffset) }
+    func wall(at time: Nanoseconds) -> WallTime { WallTime(nanoseconds: self.elapsed(time) + self.wallOffset) }
+
+    /// The time since the run began, as this machine counts it.
+    private func elapsed(_ time: Nanoseconds) -> Nanoseconds {
+        Nanoseconds(Int64(time) + Int64(time / 1000) * self.drift / 1000)
+    }
 }

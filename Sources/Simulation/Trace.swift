@@ -9,7 +9,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case journalWritten, syncFailed, snapshotDone
         case role, suspected, trusted, checkpoint, installed, sessionRefused, gap, diverged
         case invoked, answered, clientClosed
-        case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase
+        case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase, clockJump
     }
 
     /// Simulated time since the run began.
@@ -67,6 +67,7 @@ extension TraceEvent: CustomStringConvertible {
         case .slowDisk: "its disk takes up to \(self.a / 1_000_000) ms a sync"
         case .transfer: "is asked to hand over group \(GroupID(rawValue: self.a))"
         case .healed: "everything is healed"
+        case .clockJump: "its wall clock jumps \(self.b == 1 ? "ahead" : "back") by \(self.a / 1_000_000) ms"
         case .phase: "phase \(self.a)"
         }
     }

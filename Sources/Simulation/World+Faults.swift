@@ -110,6 +110,31 @@ extension World {
         }
     }
 
+    func injectPartialPartition(_ draw: inout Random) {
+        let length = Self.length(&draw)
+        for from in self.nodes {
+            for to in self.nodes where to.index > from.index && draw.chance(1, in: 3) {
+                self.cut(from, to, for: length)
+                self.cut(to, from, for: length)
+            }
+        }
+    }
+
+    func injectFlappingLink(_ draw: inout Random) {
+        guard let (node, other) = self.anyPair(&draw) else { return }
+        let isOneWay = draw.chance(1, in: 2)
+        var start: Nanoseconds = 0
+        for _ in 0..<3 + draw.below(10) {
+            let length = 1_000_000 + draw.below(120_000_000)
+            self.after(start) { world in
+                guard world.phase == .faults else { return }
+                world.cut(node, other, for: length)
+                if !isOneWay { world.cut(other, node, for: length) }
+            }
+            start += length + draw.below(150_000_000)
+        }
+    }
+
     func injectOneWayCut(_ draw: inout Random) {
         guard let (node, other) = self.anyPair(&draw) else { return }
         self.cut(node, other, for: Self.length(&draw))
@@ -156,6 +181,23 @@ extension World {
         for node in self.nodes {
             node.diskExtra = 0
             node.disk.failingSyncs = 0
+        }
+    }
+
+    // MARK: Clocks
+
+    func injectClockJump(_ draw: inout Random) {
+        let node = self.anyNode(&draw)
+        let distance = draw.below(draw.chance(1, in: 2) ? .seconds(1) : .seconds(3600))
+        let isAhead = draw.chance(1, in: 2)
+        self.note(.clockJump, node, distance, isAhead ? 1 : 0)
+        if isAhead { node.wallOffset += distance } else { node.wallOffset -= distance }
+    }
+
+    /// Once for each machine, before anything happens: how far its clocks are off, in parts of a million.
+    func drawClockDrifts() {
+        for node in self.nodes where self.happens(.clockDrift) {
+            node.drift = Int64(self.random.below(20_001)) - 10_000
         }
     }
 

@@ -82,7 +82,9 @@ extension World {
 
     func send(_ payload: SimulatedConnection.Payload, _ connection: SimulatedConnection, from end: Int) {
         let to = 1 - end
-        let delay = self.network.delay(connection.nodes[end], connection.nodes[to], &self.random)
+        var delay = self.network.delay(connection.nodes[end], connection.nodes[to], &self.random)
+        // The kernel sends it again after its timeout, twice the time after each loss.
+        if self.happens(.packetLoss) { delay += .milliseconds(200) << self.random.below(2) }
         let arrival = max(connection.lanes[to].lastArrival + 1, self.now + delay)
         connection.lanes[to].lastArrival = arrival
         connection.lanes[to].payloads.append(payload)

@@ -131,7 +131,7 @@ extension World {
             self.leave(node, isTold: false)
         }
         node.power = .off
-        node.disk.losePower(&draw)
+        node.disk.losePower(&draw, tearsSectors: self.happens(.tornSector))
         node.bootOffset = 1_000_000_000 + draw.below(1 << 42)
     }
 

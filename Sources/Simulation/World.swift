@@ -129,6 +129,7 @@ package final class World {
     }
 
     private func runToEnd() throws {
+        self.drawClockDrifts()
         for node in self.nodes { self.queue.add(.start(node.index, life: 0), at: self.random.below(30_000_000)) }
         for slot in self.clients.slots.indices {
             self.queue.add(.client(slot), at: 20_000_000 + self.random.below(60_000_000))

@@ -244,6 +244,37 @@ import Testing
         #expect(self.model(model, recovered) == nil && recovered.damage.isEmpty)
     }
 
+    /// What a failed sync left behind is no damage, also when the segments that came after it are free again.
+    ///
+    /// - Parameter isLost: the power goes, and takes what the failed sync did not write: the file is what it was.
+    @Test(arguments: [false, true]) func aSegmentInWhichASyncFailedIsNoDamage(isLost: Bool) {
+        var source = RecordSource(seed: 23, identity: MemoryJournal.identity)
+        var journal = MemoryJournal(segmentBlocks: 16)
+        var model = JournalModel()
+        var failures = 0
+        for round in 0..<200 {
+            var records = source.entries(3, bytes: 1800)
+            if round % 5 == 4, let mark = source.mark(0, last: true) { records.append(mark) }
+            var trial = journal.writer
+            let plan = trial.plan(records)
+            // Now and then the first batch of a segment fails.
+            if plan.offset == 0, round > 40, failures == 0 || round % 3 == 0 {
+                let before = journal.files
+                journal.writeAfterFailure(records, reaching: .max)
+                if isLost { journal.files[plan.file] = before[plan.file] }
+                failures += 1
+            } else {
+                journal.write(records)
+            }
+            model.apply(records)
+            let recovered = journal.recover()
+            #expect(self.model(model, recovered) == nil, "round \(round)")
+            #expect(recovered.damage.isEmpty, "round \(round): \(recovered.damage)")
+        }
+        #expect(failures > 5)
+        #expect(journal.files.count < 12, "the files are used again")
+    }
+
     private func model(_ model: JournalModel, _ recovered: RecoveredJournal) -> String? {
         model.difference(from: recovered)
     }

@@ -14,8 +14,8 @@ package struct JournalWriter: Sendable {
     /// Oldest first; the last is the current one where `block` is set.
     package private(set) var segments: [JournalSegment]
     private var free: [UInt32]
-    /// Files whose batches were replaced by the last batch that was read, perhaps from the page cache alone: not free
-    /// before that one is durable.
+    /// Files whose batches were replaced by the last batch that was read, perhaps from the page cache alone, or planned:
+    /// not free before that one is durable.
     ///
     /// 1. Batch 17 is durable in segment 2. The process is killed.
     /// 2. The next start writes batch 17 again, in segment 3, and is killed before the sync.
@@ -161,12 +161,15 @@ package struct JournalWriter: Sendable {
         self.block = nil
         guard let undo = self.undo else { return }
         self.undo = nil
-        let file = self.segments.last?.file
+        let file = self.segments.last!.file
+        let wasBegunByIt = undo.segments.last?.file != file
         self.nextSequence = undo.nextSequence
         self.groups = undo.groups
         self.segments = undo.segments
-        // The file itself is left alone until the next start.
         self.free = undo.free.filter { $0 != file }
+        // Void as soon as the batch stands elsewhere, and to be overwritten before that place is: found alone, when the
+        // segments after it are free again, its one batch would look as if those after it were lost.
+        if wasBegunByIt { self.spent.append(file) }
     }
 
     private mutating func note(_ record: JournalRecord, _ segment: Int) {
