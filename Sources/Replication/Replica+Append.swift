@@ -83,8 +83,8 @@ extension Replica {
     ) {
         if message.term > self.term {
             // One that abstains cannot adopt the term, but has learnt that it leads no more.
-            guard !self.isAbstaining || self.role == .leader else { return }
-            let term = self.isAbstaining ? self.term : message.term
+            guard !self.abstains || self.role == .leader else { return }
+            let term = self.abstains ? self.term : message.term
             return self.becomeFollower(of: nil, term: term, now: now, into: &effects)
         }
         guard self.role == .leader, message.term == self.term,

@@ -72,6 +72,8 @@ public struct Replica: ~Copyable {
     var persistedHardStateVersion: UInt64 = 0
     var truncations: UInt64 = 0
     var isAbstaining = false
+    /// What the disk can do.
+    public internal(set) var fitness = Fitness.fit
     /// Memberships by the index they came with, oldest first; the last one counts.
     var memberships: [(index: LogIndex, membership: Membership)]
     var newestSnapshot: SnapshotMark?
@@ -99,6 +101,8 @@ public struct Replica: ~Copyable {
     var roundStarted = Instant(nanoseconds: 0)
     var quorumLostAt: Instant?
     var transfer: (to: MemberID, deadline: Instant, isSent: Bool)?
+    /// Did not take over when it was last asked to.
+    var lastFailedSuccessor: MemberID?
     var uncommitted: Int = 0
     /// A committed membership asks for something that needs effects.
     var owesMembership = false
