@@ -27,9 +27,7 @@ extension NodeCore {
             }
             for (id, write) in self.awaitingJournal[at].tickets {
                 let group = self.group(id)!
-                let promise = WriteTicket(
-                    lastIndex: 0, hardStateVersion: write.hardStateVersion, truncations: write.truncations)
-                group.replica.persisted(promise, now: self.now, into: &group.effects)
+                group.replica.promised(write, now: self.now, into: &group.effects)
             }
         }
     }

@@ -34,6 +34,13 @@ extension Replica {
         }
     }
 
+    /// Of a write the hard state is durable, and not yet the entries before it.
+    public mutating func promised(_ ticket: WriteTicket, now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        self.persistedHardStateVersion = max(self.persistedHardStateVersion, ticket.hardStateVersion)
+        if self.role == .candidate { self.considerElected(now: now, into: &effects) }
+    }
+
     /// Neither votes nor adopts a term that nobody is known to lead.
     var abstains: Bool { self.isAbstaining || self.fitness == .follows }
 }
