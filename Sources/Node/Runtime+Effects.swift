@@ -98,7 +98,9 @@ extension Runtime {
         case .diskFailed(let fault):
             self.logger.error(
                 "the disk is sick: nothing is acknowledged here, leadership is handed over",
-                metadata: ["fault": "\(fault.text)", "reason": "\(fault == .stuck ? "a write does not end" : self.diskText)"])
+                metadata: [
+                    "fault": "\(fault.text)", "reason": "\(fault == .stuck ? "a write does not end" : self.diskText)",
+                ])
         case .diskRecovered:
             self.logger.notice("the disk is well again")
         case .diverged(let group, let index, let node):

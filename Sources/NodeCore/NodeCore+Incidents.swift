@@ -44,7 +44,9 @@ extension NodeCore {
             serving: serving, all: self.peers.count + 1,
             isBack: { node in self.peers.contains { $0.member.node == node && self.isServing($0) } },
             leadsSystem: system.isLeader, now: self.now)
-        guard self.incidents.hasReports || self.diskAccount.hasReport, system.origin.outstandingCommands < 256 else { return }
+        guard self.incidents.hasReports || self.diskAccount.hasReport, system.origin.outstandingCommands < 256 else {
+            return
+        }
         for report in self.incidents.takeReports() { report.withUnsafeBytes { system.origin.append($0, for: 0) } }
         if let report = self.diskAccount.takeReport() { report.withUnsafeBytes { system.origin.append($0, for: 0) } }
         self.effects.wantsTurn = true

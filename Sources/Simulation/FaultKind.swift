@@ -102,7 +102,9 @@ extension FaultKind {
     }
 
     /// What ends the faults that are still under way, before progress is demanded; in this order.
-    static var healings: [(World) -> () -> Void] { [World.healPauses, World.healNetwork, World.healDisks, World.healSickDisks] }
+    static var healings: [(World) -> () -> Void] {
+        [World.healPauses, World.healNetwork, World.healDisks, World.healSickDisks]
+    }
 
     /// What it does, in half a sentence.
     package var explanation: String { self.definition.explanation }

@@ -166,6 +166,7 @@ package final class World {
             acknowledged: 0, open: 0, refused: 0, faults: self.counts.faults, leaders: self.invariants.leaderCount,
             restarts: self.counts.restarts, snapshotsInstalled: self.counts.installed,
             checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
+            sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1

@@ -58,7 +58,8 @@ import Testing
         #expect(text.contains("segment"))
         journal.submit([.hardState(.default, Self.vote)], ticket: 31)
         let (seen, _) = try Journal.recover(directory: scratch.path + "/journal", identity: testIdentity)
-        #expect(seen[.default]?.entries.last?.index == self.lastDurable(before), "nothing is confirmed that is not there")
+        #expect(
+            seen[.default]?.entries.last?.index == self.lastDurable(before), "nothing is confirmed that is not there")
         for path in obstacles { rmdir(path) }
         let after = self.wait(done, self.isRecovery)
         #expect(self.lastDurable(after) > self.lastDurable(before))
