@@ -3,7 +3,7 @@ package import Replication
 
 /// A sick disk of this node's own. The node stays up: it hands over what it leads, which needs no write, does not stand
 /// again until it is well, follows in memory, serves reads and forwards its clients' writes. What it cannot make durable
-/// it does not acknowledge, so that a leader's window bounds what it takes in: no other flow control is needed.
+/// it does not acknowledge; what it takes in meanwhile is bounded, and its leader waits then.
 ///
 /// The journal keeps what waits and tries again by itself. So when it is well again nothing is to be repaired here: what
 /// was written in memory becomes durable in the same order, and what rested on it leaves then.
@@ -42,7 +42,7 @@ extension NodeCore {
         let before = self.disk
         change(&self.disk)
         guard self.disk != before else { return }
-        for group in self.groups { group.replica.fit(self.disk.fitness, now: self.now) }
+        for group in self.groups { group.replica.fit(self.disk.fitness, now: self.now, into: &group.effects) }
         if let fault = self.disk.fault, before.fault != fault {
             self.effects.events.append(.diskFailed(fault))
             self.noteOwnDisk(fault)

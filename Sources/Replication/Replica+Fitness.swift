@@ -22,7 +22,7 @@ public enum Fitness: UInt8, Sendable {
 extension Replica {
     /// Tells what the disk can do. A candidate that is not fit gives up; a leader is to be told to hand over, which
     /// needs no write.
-    public mutating func fit(_ fitness: Fitness, now: Instant) {
+    public mutating func fit(_ fitness: Fitness, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
         guard fitness != self.fitness else { return }
         self.fitness = fitness
@@ -31,6 +31,53 @@ extension Replica {
             self.isTransferCandidate = false
             self.granted.removeAll(keepingCapacity: true)
             self.armElection(now: now)
+        }
+        if fitness == .fit {
+            self.memoryBytes = 0
+            self.acknowledgeReceived(into: &effects)
+        }
+    }
+
+    // MARK: Entries in memory
+
+    /// What an entry takes beside its payload, about.
+    static let entryOverhead = 256
+
+    var hasRoomInMemory: Bool { self.fitness == .fit || self.memoryBytes < self.configuration.maxMemoryBytes }
+
+    /// The leader goes on, and counts nothing: its window is the peer's way to hold it up, and the disk must not be.
+    mutating func answerFromMemory(
+        _ leader: MemberID, _ upTo: LogIndex, round: UInt64, into effects: inout Effects
+    ) {
+        if let received = self.receivedUpTo, received.term == self.term {
+            self.receivedUpTo = (max(received.index, upTo), self.term)
+        } else {
+            self.receivedUpTo = (upTo, self.term)
+        }
+        self.answer(leader, .received(upTo), round: round, into: &effects)
+    }
+
+    /// The disk is well again: what was only received is acknowledged as it becomes durable. Nobody would ask, where the
+    /// leader has nothing more to send.
+    mutating func acknowledgeReceived(into effects: inout Effects) {
+        guard self.fitness == .fit, let received = self.receivedUpTo else { return }
+        guard received.term == self.term, let leader = self.leader, self.role != .leader else {
+            self.receivedUpTo = nil
+            return
+        }
+        let upTo = min(received.index, self.persistedIndex)
+        if upTo == received.index { self.receivedUpTo = nil }
+        self.answer(leader, .matched(upTo), round: 0, into: &effects)
+    }
+
+    /// At the leader: the peer has the entries in memory. They leave the window; its disk is as it was.
+    mutating func received(_ index: LogIndex, at: Int, now: Instant) {
+        self.peers[at].lastProgress = now
+        self.peers[at].acknowledged(through: index)
+        self.peers[at].next = max(self.peers[at].next, index + 1)
+        if case .probe = self.peers[at].state {
+            self.peers[at].state = .replicate
+            self.peers[at].isProbing = false
         }
     }
 
