@@ -8,10 +8,12 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 void kintsugi_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
@@ -40,4 +42,15 @@ void kintsugi_write_back(int fd, off_t offset, off_t length, off_t paced) {
     sync_file_range(fd, offset - paced, length, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
     posix_fadvise(fd, offset - paced, length, POSIX_FADV_DONTNEED);
   }
+}
+
+int kintsugi_wait_semaphore(sem_t *semaphore, uint64_t nanoseconds) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  nanoseconds += (uint64_t)until.tv_nsec;
+  until.tv_sec += (time_t)(nanoseconds / 1000000000);
+  until.tv_nsec = (long)(nanoseconds % 1000000000);
+  while (sem_clockwait(semaphore, CLOCK_MONOTONIC, &until) != 0)
+    if (errno == ETIMEDOUT) return ETIMEDOUT;
+  return 0;
 }

@@ -24,7 +24,7 @@ extension Incident {
             changes.map { "\"node \($0.to) leads \($0.group) in term \($0.term)\"" }
             + (closed != nil ? ["\"node \(self.node) is in full service\""] : [])
         return """
-            {"id":\(id),"kind":"\(self.kind)","cause":"\(self.cause)","node":\(self.node),"run":\(self.run),\
+            {"id":\(id),"kind":"\(self.kind)","cause":"\(self.cause.text)","node":\(self.node),"run":\(self.run),\
             "planned":\(self.isPlanned),"count":\(self.count),"state":"\(state)",\
             "occurred":{"after":"\(timestamp(occurredAfter))","before":"\(timestamp(authority.detected))"},\
             "detected":"\(timestamp(authority.detected))","repaired":\(at(repair)),"closed":\(at(closed)),\
@@ -34,6 +34,18 @@ extension Incident {
             "groups":[\(groups.joined(separator: ","))],"bytes_repaired":0,"actions":[\(actions.joined(separator: ","))],\
             "observer":\(authority.observer)}
             """
+    }
+}
+
+extension Incident.Cause {
+    package var text: String {
+        switch self {
+        case .diskFull: "disk full"
+        case .diskReadOnly: "read-only"
+        case .diskError: "i/o error"
+        case .diskStuck: "stuck disk"
+        default: "\(self)"
+        }
     }
 }
 

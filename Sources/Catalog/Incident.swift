@@ -19,6 +19,11 @@ package struct Incident: Sendable, Equatable {
         case restarted = 3
         /// It said that it stops.
         case stopped = 4
+        // Of its own disk, as it found by itself.
+        case diskFull = 32
+        case diskReadOnly = 33
+        case diskError = 34
+        case diskStuck = 35
     }
 
     package struct GroupChange: Sendable, Equatable, BitwiseCopyable {

@@ -7,26 +7,24 @@ public import Synchronization
 public enum JournalCompletion: Sendable {
     /// All batches up to this ticket are durable.
     case durable(ticket: UInt64)
-    /// The disk refused even after a new segment was tried: nothing submitted from this ticket on will become durable.
-    case failed(ticket: UInt64, code: Int32, text: String)
+    /// The disk refuses: of what was submitted up to this ticket the hard states are durable, the rest is not.
+    case promised(ticket: UInt64)
+    /// The disk refused even after a new segment was tried. What was submitted and is not confirmed is kept and tried
+    /// again; `canPromise`: hard states are still written.
+    case failed(JournalFault, canPromise: Bool, text: String)
+    /// What waited is being written again.
+    case recovered
 }
 
 /// A node's journal: one for all its groups. One thread of its own writes; what is submitted during a sync is the next
 /// batch, so that one fdatasync serves everything that waited.
 public final class Journal: Sendable {
-    private struct Submission {
-        var records: [JournalRecord]
-        var ticket: UInt64
-    }
-
     private struct State {
-        var waiting: [Submission] = []
+        var waiting: [(records: [JournalRecord], ticket: UInt64)] = []
         var isClosing = false
     }
 
     private let directory: String
-    /// A larger batch would leave much of a small segment unused.
-    private let maxBatchBytes: Int
     private let state = Mutex(State())
     private let signal = Signal()
     private let thread: JoinableThread
@@ -68,12 +66,14 @@ public final class Journal: Sendable {
             for file in writer.takeSurplus(keeping: 2) { unlink(directory + "/" + SegmentFiles.name(of: file)) }
         }
         recovered.unproved = []
-        let journal = Journal(directory: directory, segmentBytes: segmentBytes)
+        let journal = Journal(directory: directory)
         let disk = files
-        let start = writer
+        let start = JournalPipeline(
+            writer: writer, maxBatchBytes: min(JournalFormat.maxBatchBytes, segmentBytes / 4),
+            hasReserve: files.ensureReserve())
         journal.thread.start(name: "journal") { [journal] in
-            var writer = start
-            journal.run(&writer, disk, completion)
+            var pipeline = start
+            journal.run(&pipeline, disk, completion)
         }
         return (journal, recovered)
     }
@@ -101,15 +101,14 @@ public final class Journal: Sendable {
         return scans
     }
 
-    private init(directory: String, segmentBytes: Int) {
+    private init(directory: String) {
         self.directory = directory
-        self.maxBatchBytes = min(JournalFormat.maxBatchBytes, segmentBytes / 4)
         self.thread = JoinableThread()
     }
 
     /// Takes records for the next batch. `ticket` grows from call to call. Never blocks for the disk.
     public func submit(_ records: consuming [JournalRecord], ticket: UInt64) {
-        let submission = Submission(records: records, ticket: ticket)
+        let submission = (records: records, ticket: ticket)
         let wasIdle = self.state.withLock { state in
             state.waiting.append(submission)
             return state.waiting.count == 1
@@ -117,46 +116,107 @@ public final class Journal: Sendable {
         if wasIdle { self.signal.raise() }
     }
 
-    /// Writes what was submitted, then ends the thread.
-    public func close() {
+    /// Writes what was submitted, where the disk takes it, then ends the thread.
+    ///
+    /// - Returns: false where the disk does not answer: the thread is left to its call, and ends with the process.
+    @discardableResult
+    public func close() -> Bool {
         self.state.withLock { $0.isClosing = true }
         self.signal.raise()
-        self.thread.join()
+        return self.thread.join(within: .seconds(2))
     }
 
     // MARK: On the thread
 
     private func run(
-        _ writer: inout JournalWriter, _ disk: SegmentFiles, _ completion: (JournalCompletion) -> Void
+        _ pipeline: inout JournalPipeline, _ disk: SegmentFiles, _ completion: (JournalCompletion) -> Void
     ) {
+        var retryAt: UInt64 = 0
         while true {
-            self.signal.wait()
+            if let pause = pipeline.retryPause {
+                let now = bootTime()
+                if retryAt == 0 { retryAt = now + pause }
+                if retryAt > now { self.signal.wait(atMost: retryAt - now) }
+                if bootTime() >= retryAt {
+                    retryAt = 0
+                    pipeline.retry()
+                }
+            } else {
+                retryAt = 0
+                self.signal.wait()
+            }
             var isClosing = false
-            var taken: [Submission] = []
+            var taken: [(records: [JournalRecord], ticket: UInt64)] = []
             self.state.withLock { state in
                 swap(&taken, &state.waiting)
                 isClosing = state.isClosing
             }
-            if !taken.isEmpty {
-                self.oldestUnfinishedSync.store(bootTime(), ordering: .relaxed)
-                guard self.write(taken, &writer, disk, completion) else { return self.joinAhead() }
-                self.oldestUnfinishedSync.store(0, ordering: .relaxed)
-                self.makeAhead(&writer, disk)
-            } else if isClosing {
-                return self.joinAhead()
+            for submission in taken { pipeline.submit(submission.records, ticket: submission.ticket) }
+            self.write(&pipeline, disk, completion)
+            if isClosing, pipeline.isIdle || pipeline.isFailing { return self.joinAhead() }
+            if !pipeline.isFailing { self.makeAhead(&pipeline, disk) }
+        }
+    }
+
+    /// Carries out what there is to do.
+    private func write(
+        _ pipeline: inout JournalPipeline, _ disk: SegmentFiles, _ completion: (JournalCompletion) -> Void
+    ) {
+        var text = ""
+        var hasMore = true
+        while hasMore {
+            let step = pipeline.next()
+            hasMore = step != nil
+            if let step {
+                _ = self.oldestUnfinishedSync.compareExchange(expected: 0, desired: bootTime(), ordering: .relaxed)
+                do throws(FileError) {
+                    try Self.perform(step, &pipeline, disk)
+                } catch {
+                    text = error.description
+                    pipeline.failed(error.fault)
+                    disk.remove(pipeline.takeAbandoned())
+                }
             }
+            for event in pipeline.takeEvents() {
+                switch event {
+                case .durable(let ticket): completion(.durable(ticket: ticket))
+                case .promised(let ticket): completion(.promised(ticket: ticket))
+                case .failed(let fault, let canPromise):
+                    completion(.failed(fault, canPromise: canPromise, text: text))
+                case .recovered: completion(.recovered)
+                }
+            }
+        }
+        // A call that came back with an error has come back: the fault is told by `failed`, not by its age.
+        self.oldestUnfinishedSync.store(0, ordering: .relaxed)
+    }
+
+    private static func perform(
+        _ step: JournalPipeline.Step, _ pipeline: inout JournalPipeline, _ disk: SegmentFiles
+    ) throws(FileError) {
+        switch step {
+        case .write(let plan):
+            try disk.perform(plan)
+            pipeline.completed()
+            disk.remove(pipeline.takeSurplus())
+        case .makeReserve:
+            try disk.makeReserve()
+            pipeline.reserveMade()
+        case .takeReserve(let file):
+            try disk.takeReserve(as: file)
+            pipeline.reserveTaken()
         }
     }
 
     /// Sees to it that a free file is there when the next segment begins.
-    private func makeAhead(_ writer: inout JournalWriter, _ disk: SegmentFiles) {
+    private func makeAhead(_ pipeline: inout JournalPipeline, _ disk: SegmentFiles) {
         self.ahead.withLock { ahead in
             switch ahead {
             case .making:
                 return
             case .made(let thread, let file):
                 thread.join()
-                writer.addFree(file)
+                pipeline.addFree(file)
                 ahead = .none
             case .failed(let thread):
                 thread.join()
@@ -164,8 +224,8 @@ public final class Journal: Sendable {
             case .none:
                 break
             }
-            guard writer.freeFiles == 0 else { return }
-            let file = writer.reserveFile()
+            guard pipeline.writer.freeFiles == 0 else { return }
+            let file = pipeline.reserveFile()
             let path = disk.path(of: file)
             let thread = JoinableThread()
             ahead = .making(thread)
@@ -190,62 +250,6 @@ public final class Journal: Sendable {
             }
         }
         thread?.join()
-    }
-
-    /// False where the disk gave up.
-    private func write(
-        _ submissions: [Submission], _ writer: inout JournalWriter, _ disk: SegmentFiles,
-        _ completion: (JournalCompletion) -> Void
-    ) -> Bool {
-        // A batch ends at its limit even within a submission, which may be larger than a segment: a first part of its
-        // records is a state that a crash between two submissions could leave too, and nothing is confirmed before all.
-        var at = 0
-        var next = 0
-        while at < submissions.count {
-            var records: [JournalRecord] = []
-            var bytes = 0
-            var ticket: UInt64?
-            while at < submissions.count, bytes < self.maxBatchBytes {
-                let submission = submissions[at].records
-                while next < submission.count, bytes < self.maxBatchBytes {
-                    let size = BatchEncoder.payloadBytes(submission[next]) + 2 * JournalFormat.recordHeaderBytes
-                    if !records.isEmpty, bytes + size > self.maxBatchBytes {
-                        bytes = self.maxBatchBytes
-                        break
-                    }
-                    records.append(submission[next])
-                    bytes += size
-                    next += 1
-                }
-                guard next == submission.count else { break }
-                ticket = submissions[at].ticket
-                at += 1
-                next = 0
-            }
-            do throws(FileError) {
-                try self.writeOnce(records, &writer, disk)
-            } catch {
-                let first = error
-                // After a failed sync the pages may be clean and lost: nothing more goes into that segment, and what it
-                // did not confirm is written again in another. Once; then the disk is sick.
-                writer.abandonSegment()
-                do throws(FileError) { try self.writeOnce(records, &writer, disk) } catch {
-                    completion(
-                        .failed(
-                            ticket: ticket ?? submissions[at].ticket, code: first.code, text: first.description))
-                    return false
-                }
-            }
-            if let ticket { completion(.durable(ticket: ticket)) }
-        }
-        return true
-    }
-
-    private func writeOnce(
-        _ records: [JournalRecord], _ writer: inout JournalWriter, _ disk: SegmentFiles
-    ) throws(FileError) {
-        try disk.perform(writer.plan(records))
-        disk.remove(writer.takeSurplus())
     }
 }
 
@@ -323,6 +327,11 @@ final class SegmentFiles: @unchecked Sendable {
         let temporary = path + ".new"
         let fd = try Files.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
         do throws(FileError) {
+            // A disk without room for all of it says so before any of it is written.
+            let code = posix_fallocate(fd, 0, off_t(self.segmentBytes))
+            guard code == 0 || code == EOPNOTSUPP || code == EINVAL else {
+                throw FileError(call: "fallocate", path: temporary, code: code)
+            }
             let blocks = self.segmentBytes / JournalFormat.blockBytes
             for first in stride(from: 0, to: blocks, by: 256) {
                 try Files.write(

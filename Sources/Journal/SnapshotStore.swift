@@ -17,6 +17,8 @@ package final class SnapshotStore: Sendable {
         /// `bytes` nil: the file is gone or bad.
         case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
+        /// This disk did not take the piece: nothing is said of the bytes.
+        case notStaged(GroupID, LogIndex, String)
         /// Blocks come in order; after the last an empty one with `isLast`. `failure`: the file is bad from here.
         case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, failure: String?)
     }
@@ -62,9 +64,10 @@ package final class SnapshotStore: Sendable {
     package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
     /// Other small file work that must not hold up the core loop.
     package func perform(_ work: @escaping @Sendable () throws -> Void) { self.add(.other(work)) }
+    /// Does not wait long for a disk that does not answer: what is cut short here is made anew after the next start.
     package func close() {
         self.add(.close)
-        self.thread.join()
+        _ = self.thread.join(within: .seconds(1))
     }
 
     private func add(_ item: Work) {
@@ -247,6 +250,9 @@ package final class SnapshotStore: Sendable {
             self.completion(.staged(piece.group, index, nextOffset: next, isWhole: true, isDamaged: false))
         } catch {
             unlink(path)
+            if let error = error as? FileError {
+                return self.completion(.notStaged(piece.group, index, error.description))
+            }
             self.completion(.staged(piece.group, index, nextOffset: 0, isWhole: false, isDamaged: true))
         }
     }

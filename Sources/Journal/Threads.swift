@@ -1,5 +1,6 @@
 import CKintsugi
 import Glibc
+package import Replication
 
 /// Wakes one waiting thread. A signal raised while nobody waits is kept.
 final class Signal: @unchecked Sendable {
@@ -16,12 +17,17 @@ final class Signal: @unchecked Sendable {
     func raise() { sem_post(self.semaphore) }
 
     func wait() { while sem_wait(self.semaphore) != 0 {} }
+
+    /// - Returns: false where the time passed without a signal.
+    @discardableResult
+    func wait(atMost length: Nanoseconds) -> Bool { kintsugi_wait_semaphore(self.semaphore, length) == 0 }
 }
 
 /// A thread that is started once and waited for once, both by its owner.
 package final class JoinableThread: @unchecked Sendable {
     // @unchecked: `handle` is written by `start` and read by `join`, which one owner calls in this order.
     private var handle: pthread_t?
+    private let ended = Signal()
 
     package init() {}
 
@@ -35,7 +41,13 @@ package final class JoinableThread: @unchecked Sendable {
     }
 
     package func start(name: String, _ run: @escaping @Sendable () -> Void) {
-        let body = Unmanaged.passRetained(Body(name, run)).toOpaque()
+        let ended = self.ended
+        let body = Unmanaged.passRetained(
+            Body(name) {
+                run()
+                ended.raise()
+            }
+        ).toOpaque()
         var handle = pthread_t()
         let result = pthread_create(
             &handle, nil,
@@ -47,6 +59,20 @@ package final class JoinableThread: @unchecked Sendable {
             }, body)
         guard result == 0 else { fatalError("no thread can be started: \(String(cString: strerror(result)))") }
         self.handle = handle
+    }
+
+    /// Waits for the thread no longer than this. One that has not ended is left to itself: it hangs in a system call, and
+    /// goes with the process.
+    /// - Returns: whether it has ended.
+    package func join(within patience: Nanoseconds) -> Bool {
+        guard let handle = self.handle else { return true }
+        guard self.ended.wait(atMost: patience) else {
+            self.handle = nil
+            pthread_detach(handle)
+            return false
+        }
+        self.join()
+        return true
     }
 
     package func join() {

@@ -35,10 +35,13 @@ extension Runtime {
             return "{\"id\":\(peer.node),\"redis\":\"\(address)\",\"up\":\(peer.isUp)}"
         }
         let state =
-            self.core.groupStatus.contains { $0.isRecovering } ? "recovering" : self.core.isReady ? "up" : "starting"
+            self.core.disk.fault != nil
+            ? "sick"
+            : self.core.groupStatus.contains { $0.isRecovering } ? "recovering" : self.core.isReady ? "up" : "starting"
+        let disk = self.core.disk.fault?.text ?? "well"
         return Array(
             """
-            {"id":\(self.configuration.node),"state":"\(state)","run":\(self.identity.run),\
+            {"id":\(self.configuration.node),"state":"\(state)","disk":"\(disk)","run":\(self.identity.run),\
             "groups":[\(groups.joined(separator: ","))],"peers":[\(peers.joined(separator: ","))]}
             """.utf8)
     }

@@ -95,6 +95,14 @@ extension Runtime {
                 metadata: ["group": "\(group)", "expected": "\(expected)", "found": "\(found)"])
         case .handedOver(let group):
             self.logger.notice("leadership given up", metadata: ["group": "\(group)"])
+        case .diskFailed(let fault):
+            self.logger.error(
+                "the disk is sick: nothing is acknowledged here, leadership is handed over",
+                metadata: [
+                    "fault": "\(fault.text)", "reason": "\(fault == .stuck ? "a write does not end" : self.diskText)",
+                ])
+        case .diskRecovered:
+            self.logger.notice("the disk is well again")
         case .diverged(let group, let index, let node):
             self.logger.error(
                 "a peer's log contradicts ours",

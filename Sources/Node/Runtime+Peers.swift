@@ -46,6 +46,6 @@ extension Runtime: PeerTransportDelegate {
         }
         self.core.judgeSilence()
         let sync = self.journal.oldestUnfinishedSync.load(ordering: .relaxed)
-        if sync > 0 { self.core.judgeOwnDisk(syncAge: Clock.now - Instant(nanoseconds: sync)) }
+        self.core.judgeOwnDisk(syncAge: sync > 0 ? Clock.now - Instant(nanoseconds: sync) : 0)
     }
 }

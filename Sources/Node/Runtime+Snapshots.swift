@@ -34,6 +34,9 @@ extension Runtime {
             self.core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
         case .staged(let group, let index, let next, let isWhole, let isDamaged):
             self.core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
+        case .notStaged(let group, let index, let text):
+            self.logger.error("a snapshot could not be taken in", metadata: ["group": "\(group)", "reason": "\(text)"])
+            self.core.snapshotNotStaged(group, index: index)
         case .loaded(let group, let index, let block, let isLast, let failure):
             if let failure { return self.unreadable(group, index, failure) }
             do {

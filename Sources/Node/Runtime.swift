@@ -32,6 +32,8 @@ final class Runtime {
     private var isTurnScheduled = false
     private var hasBegun = false
     var trim = (isDue: false, last: Clock.now, journalBytes: 0, quietSince: Clock.now)
+    /// What the journal's disk last said, for the log.
+    var diskText = ""
     private var tick: RepeatedTask?
     private var wake: Scheduled<Void>?
     private var wakeAt: Instant?
@@ -191,15 +193,15 @@ final class Runtime {
         switch completion {
         case .durable(let ticket):
             self.core.journalCompleted(ticket)
-            self.scheduleTurn()
-        case .failed(_, let code, let text):
-            self.end(
-                ServerError(
-                    code: 1,
-                    message:
-                        "The journal could not be written (\(text), errno \(code)): nothing more is acknowledged. Check the disk, then start the node again."
-                ))
+        case .promised(let ticket):
+            self.core.journalPromised(ticket)
+        case .failed(let fault, let canPromise, let text):
+            self.diskText = text
+            self.core.journalFailed(fault, canPromise: canPromise)
+        case .recovered:
+            self.core.journalRecovered()
         }
+        self.scheduleTurn()
     }
 
     // MARK: The end

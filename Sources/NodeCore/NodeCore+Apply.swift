@@ -119,7 +119,10 @@ extension NodeCore {
             }
             sequence += 1
         }
-        if isOwn, group.id == .default { self.incidents.acknowledgedWrite(now: self.now) }
+        if isOwn, group.id == .default {
+            self.incidents.acknowledgedWrite(now: self.now)
+            self.diskAccount.acknowledgedWrite(now: self.now)
+        }
     }
 
     /// After a snapshot took the place of entries that this node never applied: the replies to its own commands among

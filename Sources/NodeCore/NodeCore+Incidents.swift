@@ -22,6 +22,7 @@ extension NodeCore {
             }
         } else if let leader = group.replica.leader {
             self.incidents.ledElsewhere(group.id, by: leader.node, term: group.replica.term, now: self.now)
+            self.diskAccount.ledElsewhere(group.id, by: leader.node, term: group.replica.term, now: self.now)
         }
     }
 
@@ -37,13 +38,17 @@ extension NodeCore {
     /// The account follows the repair and never holds it up: reports go into the system group's stream like any command.
     func tickIncidents() {
         let serving = self.peers.reduce(1) { $0 + (self.isServing($1) ? 1 : 0) }
+        self.tickDiskAccount(serving: serving)
         let system = self.group(.system)!
         self.incidents.tick(
             serving: serving, all: self.peers.count + 1,
             isBack: { node in self.peers.contains { $0.member.node == node && self.isServing($0) } },
             leadsSystem: system.isLeader, now: self.now)
-        guard self.incidents.hasReports, system.origin.outstandingCommands < 256 else { return }
+        guard self.incidents.hasReports || self.diskAccount.hasReport, system.origin.outstandingCommands < 256 else {
+            return
+        }
         for report in self.incidents.takeReports() { report.withUnsafeBytes { system.origin.append($0, for: 0) } }
+        if let report = self.diskAccount.takeReport() { report.withUnsafeBytes { system.origin.append($0, for: 0) } }
         self.effects.wantsTurn = true
     }
 }

@@ -140,15 +140,6 @@ extension NodeCore {
         self.reconsiderSuspicions()
     }
 
-    /// How long this node's oldest write has been with the disk. A leader that cannot write hands over: its followers
-    /// could go on committing without it, but nothing it promises would outlive it.
-    package func judgeOwnDisk(syncAge: Nanoseconds) {
-        guard syncAge >= self.detector.sickAfter, self.configuration.founders.count > 1 else { return }
-        for group in self.groups where group.isLeader && !group.replica.isTransferring {
-            _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
-        }
-    }
-
     // MARK: Suspicion
 
     private func suspect(_ node: NodeID, run: Run, _ cause: SuspicionCause) {

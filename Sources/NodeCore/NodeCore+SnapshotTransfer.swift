@@ -104,7 +104,8 @@ extension NodeCore {
     // MARK: Receiving
 
     func receiveSnapshot(_ piece: SnapshotPiece, from member: MemberID) {
-        guard let group = self.group(piece.group) else { return }
+        // A sick disk takes no snapshot; the leader sends again.
+        guard self.disk.isWell, let group = self.group(piece.group) else { return }
         guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else {
             return
         }
@@ -152,6 +153,14 @@ extension NodeCore {
         } else {
             self.reply(.more, to: from, group: id, index: index, nextOffset: nextOffset)
         }
+    }
+
+    /// Our own disk did not take a piece. The leader hears nothing, and tries again in a while: its file may be good.
+    package func snapshotNotStaged(_ id: GroupID, index: LogIndex) {
+        guard let group = self.group(id), group.incoming?.mark.index == index, group.incoming?.isStaging == true else {
+            return
+        }
+        group.incoming = nil
     }
 
     private func reply(

@@ -42,6 +42,10 @@ package final class NodeCore {
     /// What to do about this node's own incidents.
     var incidents: IncidentTracker
     var detector: FailureDetector
+    package internal(set) var disk = DiskHealth()
+    var diskAccount: DiskAccount
+    /// When the journal last said that something is durable.
+    var lastJournalled: Instant
 
     /// Releases of a journal batch.
     struct AwaitingJournal {
@@ -61,6 +65,8 @@ package final class NodeCore {
         self.random = Random(seed: configuration.seed)
         self.incidents = IncidentTracker(me: configuration.me.node, run: configuration.run)
         self.detector = detector
+        self.diskAccount = DiskAccount(me: configuration.me.node, run: configuration.run)
+        self.lastJournalled = now
         self.peers = configuration.founders.filter { $0 != configuration.me }.map { Peer(member: $0) }
         // So that a late answer to an earlier run's question is no answer to one of this run.
         self.lastReadTicket = self.random.next() >> 1
@@ -126,6 +132,7 @@ package final class NodeCore {
             self.considerTime(of: group)
             self.superviseSnapshots(of: group)
         }
+        self.superviseDisk()
         self.tickIncidents()
     }
 
@@ -133,6 +140,7 @@ package final class NodeCore {
 
     /// Everything up to `ticket` is durable.
     package func journalCompleted(_ ticket: UInt64) {
+        self.lastJournalled = self.now
         while let first = self.awaitingJournal.first, first.ticket <= ticket {
             self.awaitingJournal.removeFirst()
             for mark in first.marks {
@@ -203,7 +211,7 @@ package final class NodeCore {
                 awaiting.tickets.append((group.id, ticket))
                 group.effects.ticket = nil
             }
-            for message in group.effects.sendAfterPersist {
+            for message in group.effects.sendAfterPersist where self.isWorthKeeping(message) {
                 awaiting.messages.append((message.to.node, .replica(message)))
             }
             group.effects.sendAfterPersist.removeAll(keepingCapacity: true)
@@ -273,7 +281,9 @@ package final class NodeCore {
         let isAccountKept =
             (self.group(.system)!.origin.isEmpty && !self.incidents.awaitsHandOver)
             || self.now - self.stopBegan >= Self.patienceForAccount
-        let isQuiet = self.groups.allSatisfy { $0.id == .system || $0.origin.isEmpty } && self.awaitingJournal.isEmpty
+        let isQuiet =
+            self.groups.allSatisfy { $0.id == .system || $0.origin.isEmpty }
+            && (self.awaitingJournal.isEmpty || !self.disk.isWell)
         if (!leads && isQuiet && isAccountKept) || self.now - self.stopBegan >= Self.patienceForRequests {
             self.isStopped = true
         }

@@ -77,6 +77,9 @@ package enum NodeEvent: Sendable {
     case sequenceGap(GroupID, expected: UInt64, found: UInt64)
     case handedOver(GroupID)
     case diverged(GroupID, LogIndex, NodeID)
+    /// Our own disk.
+    case diskFailed(DiskHealth.Fault)
+    case diskRecovered
 }
 
 package enum SuspicionCause: UInt8, Sendable {

@@ -76,6 +76,8 @@ public struct Message: Sendable, Equatable {
             case rejected(previousIndex: LogIndex, hint: LogIndex, hintTerm: Term)
             /// Only the round is confirmed: nothing is said of the log. Sent at once, without waiting for the disk.
             case following
+            /// Up to this index the log equals the leader's in memory, on a sick disk: go on, and count nothing.
+            case received(LogIndex)
         }
 
         public var outcome: Outcome

@@ -83,8 +83,8 @@ extension Replica {
     ) {
         if message.term > self.term {
             // One that abstains cannot adopt the term, but has learnt that it leads no more.
-            guard !self.isAbstaining || self.role == .leader else { return }
-            let term = self.isAbstaining ? self.term : message.term
+            guard !self.abstains || self.role == .leader else { return }
+            let term = self.abstains ? self.term : message.term
             return self.becomeFollower(of: nil, term: term, now: now, into: &effects)
         }
         guard self.role == .leader, message.term == self.term,
@@ -97,6 +97,9 @@ extension Replica {
         switch reply.outcome {
         case .following:
             break
+        case .received(let index):
+            guard index <= self.log.lastIndex else { return }
+            self.received(index, at: at, now: now)
         case .matched(let index):
             guard index <= self.log.lastIndex else { return }
             self.matched(index, at: at, now: now, into: &effects)
@@ -182,6 +185,10 @@ extension Replica {
                 previousIndex: append.previousIndex, hint: hint, hintTerm: self.log.term(at: hint) ?? 0)
             return self.answer(message.from, outcome, round: append.round, into: &effects)
         }
+        guard self.hasRoomInMemory else {
+            if isNewRound { self.answer(message.from, .following, round: append.round, into: &effects) }
+            return
+        }
         var hasAppended = false
         for entry in append.entries where entry.index > self.log.baseIndex {
             if let term = self.log.term(at: entry.index) {
@@ -215,6 +222,9 @@ extension Replica {
                 self.answer(message.from, .matched(upTo), round: append.round, into: &effects)
             }
             return
+        }
+        if self.fitness != .fit {
+            return self.answerFromMemory(message.from, upTo, round: append.round, into: &effects)
         }
         if isNewRound { self.answer(message.from, .following, round: append.round, into: &effects) }
         effects.sendAfterPersist.append(
@@ -258,7 +268,7 @@ extension Replica {
         return true
     }
 
-    private func answer(
+    func answer(
         _ leader: MemberID, _ outcome: Message.AppendReply.Outcome, round: UInt64, into effects: inout Effects
     ) {
         effects.sendNow.append(

@@ -34,8 +34,7 @@ extension Replica {
         if self.leader?.node == node, self.role == self.restingRole { self.awaitLeader(now: now) }
     }
 
-    /// The disk can make nothing durable, or may be an old copy: no vote, no term adopted, no candidacy, nothing
-    /// acknowledged.
+    /// The disk may be an old copy: no vote, no term adopted, no candidacy, nothing acknowledged, nobody followed.
     public mutating func abstain(_ isAbstaining: Bool) { self.isAbstaining = isAbstaining }
 
     var isVoter: Bool {
@@ -86,7 +85,7 @@ extension Replica {
     // MARK: Standing
 
     mutating func beginCandidacy(now: Instant, into effects: inout Effects) {
-        guard self.mayStand, !self.isAbstaining else { return self.armElection(now: now) }
+        guard self.mayStand, !self.isAbstaining, self.fitness == .fit else { return self.armElection(now: now) }
         // Whether the old leader lives is for the others to say; its term's messages end this candidacy.
         self.role = .preCandidate
         self.isTransferCandidate = false
@@ -143,7 +142,7 @@ extension Replica {
     mutating func receivePreVote(
         _ message: Message, _ candidacy: Message.Candidacy, now: Instant, into effects: inout Effects
     ) -> Bool {
-        guard !self.isAbstaining else { return false }
+        guard !self.abstains else { return false }
         if self.role == .leader {
             self.showLeadership(to: message.from)
             return false
@@ -169,7 +168,7 @@ extension Replica {
     mutating func receiveVote(
         _ message: Message, _ candidacy: Message.Candidacy, now: Instant, into effects: inout Effects
     ) -> Bool {
-        guard !self.isAbstaining else { return false }
+        guard !self.abstains else { return false }
         if message.term < self.term {
             effects.sendNow.append(self.message(to: message.from, .voteReply(granted: false)))
             return false
@@ -201,7 +200,7 @@ extension Replica {
 
     mutating func receivePreVoteReply(_ message: Message, _ granted: Bool, now: Instant, into effects: inout Effects) {
         if !granted {
-            if message.term > self.term, !self.isAbstaining {
+            if message.term > self.term, !self.abstains {
                 self.becomeFollower(of: nil, term: message.term, now: now, into: &effects)
             }
             return
@@ -213,7 +212,7 @@ extension Replica {
 
     mutating func receiveVoteReply(_ message: Message, _ granted: Bool, now: Instant, into effects: inout Effects) {
         if message.term > self.term {
-            if !self.isAbstaining { self.becomeFollower(of: nil, term: message.term, now: now, into: &effects) }
+            if !self.abstains { self.becomeFollower(of: nil, term: message.term, now: now, into: &effects) }
             return
         }
         guard granted, self.role == .candidate, message.term == self.term else { return }

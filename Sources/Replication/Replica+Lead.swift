@@ -47,7 +47,7 @@ extension Replica {
         _ kind: EntryKind, payload: [UInt8], wall: WallTime, now: Instant, into effects: inout Effects
     ) -> ProposeResult {
         defer { self.checkInvariants() }
-        guard self.role == .leader, self.transfer == nil else { return .notLeader }
+        guard self.role == .leader, self.transfer == nil, self.fitness == .fit else { return .notLeader }
         guard !self.hasHoles else { return .recovering }
         guard self.uncommitted < self.configuration.maxUncommittedBytes else { return .full }
         return .accepted(self.appendOwn(kind, payload: payload, wall: wall, into: &effects))
@@ -58,6 +58,7 @@ extension Replica {
         self.readsWaiting.removeAll(keepingCapacity: true)
         self.readsOfRound.removeAll(keepingCapacity: true)
         self.transfer = nil
+        self.lastFailedSuccessor = nil
         self.quorumLostAt = nil
         self.owesMembership = false
         self.hasCommittedInTerm = false
@@ -77,7 +78,11 @@ extension Replica {
             self.becomeFollower(of: nil, term: self.term, now: now, into: &effects)
             return
         }
-        if let transfer = self.transfer, now >= transfer.deadline { self.transfer = nil }
+        if let transfer = self.transfer, now >= transfer.deadline {
+            // It may be as sick as we are: next time another one is asked, where there is one.
+            self.lastFailedSuccessor = transfer.to
+            self.transfer = nil
+        }
         let resendAfter = self.configuration.resendAfter
         for at in self.peers.indices where self.peers[at].isConnected {
             let waits = self.peers[at].isProbing || !self.peers[at].inflight.isEmpty
@@ -147,11 +152,17 @@ extension Replica {
         for peer in self.peers
         where peer.isConnected && self.membership.voters.contains(peer.member)
             && !self.suspected.contains(peer.member.node)
-            && (node == nil || peer.member.node == node) && peer.match >= best?.match ?? 0
+            && (node == nil || peer.member.node == node)
+            && (best == nil || self.isBetterSuccessor(peer, than: best!))
         {
             best = peer
         }
         return best?.member
+    }
+
+    private func isBetterSuccessor(_ peer: Progress, than other: Progress) -> Bool {
+        if peer.member == self.lastFailedSuccessor { return false }
+        return other.member == self.lastFailedSuccessor || peer.match >= other.match
     }
 
     mutating func considerTransfer(into effects: inout Effects) {
@@ -163,7 +174,9 @@ extension Replica {
     }
 
     mutating func receiveTimeoutNow(_ message: Message, now: Instant, into effects: inout Effects) {
-        guard message.term == self.term, message.from == self.leader, self.isVoter, !self.isAbstaining else { return }
+        guard message.term == self.term, message.from == self.leader, self.isVoter, !self.isAbstaining,
+            self.fitness == .fit
+        else { return }
         self.isTransferCandidate = true
         self.stand(now: now, into: &effects)
     }

@@ -15,6 +15,8 @@ public struct ReplicaConfiguration: Sendable {
     public var maxAppendBytes = 1 << 20
     /// Proposals beyond this many bytes not yet committed are refused.
     public var maxUncommittedBytes = 64 << 20
+    /// A replica on a sick disk takes in entries up to so many bytes. Its leader waits then.
+    public var maxMemoryBytes = 64 << 20
 
     public init(group: GroupID, me: MemberID, hashKey: HashKey, seed: UInt64) {
         self.group = group
@@ -72,6 +74,11 @@ public struct Replica: ~Copyable {
     var persistedHardStateVersion: UInt64 = 0
     var truncations: UInt64 = 0
     var isAbstaining = false
+    /// What the disk can do.
+    public internal(set) var fitness = Fitness.fit
+    /// Taken in by a replica that is not fit: bytes, and how far its log equals that of the leader of the term.
+    var memoryBytes = 0
+    var receivedUpTo: (index: LogIndex, term: Term)?
     /// Memberships by the index they came with, oldest first; the last one counts.
     var memberships: [(index: LogIndex, membership: Membership)]
     var newestSnapshot: SnapshotMark?
@@ -99,6 +106,8 @@ public struct Replica: ~Copyable {
     var roundStarted = Instant(nanoseconds: 0)
     var quorumLostAt: Instant?
     var transfer: (to: MemberID, deadline: Instant, isSent: Bool)?
+    /// Did not take over when it was last asked to.
+    var lastFailedSuccessor: MemberID?
     var uncommitted: Int = 0
     /// A committed membership asks for something that needs effects.
     var owesMembership = false
@@ -221,6 +230,7 @@ public struct Replica: ~Copyable {
         if ticket.truncations == self.truncations, ticket.lastIndex > self.persistedIndex {
             self.persistedIndex = min(ticket.lastIndex, self.log.lastIndex)
             if self.role == .leader { self.advanceCommit() }
+            self.acknowledgeReceived(into: &effects)
         }
         if self.role == .candidate { self.considerElected(now: now, into: &effects) }
     }
@@ -266,6 +276,7 @@ public struct Replica: ~Copyable {
     mutating func append(_ entry: Entry, into effects: inout Effects) {
         self.log.append(entry)
         effects.writes.append(.append(entry))
+        if self.fitness != .fit { self.memoryBytes += entry.payload.count + Self.entryOverhead }
         if entry.kind == .membership, let membership = Membership(encoded: entry.payload) {
             self.memberships.append((entry.index, membership))
             self.membershipChanged()

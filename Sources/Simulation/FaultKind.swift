@@ -16,6 +16,11 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case slowLink = "slow-link"
     case slowDisk = "slow-disk"
     case failedSync = "failed-sync"
+    case fullDisk = "full-disk"
+    case readOnlyDisk = "read-only-disk"
+    case writeErrors = "write-errors"
+    case syncErrors = "sync-errors"
+    case stuckDisk = "stuck-disk"
     case clientDisconnect = "client-disconnect"
     case transfer
     case deathAtElection = "death-at-election"
@@ -87,6 +92,16 @@ extension FaultKind {
         case .failedSync:
             .injected(
                 2, "one or two syncs fail; their pages count as clean and go with the power", World.injectFailedSync)
+        case .fullDisk:
+            .injected(2, "a disk has no room for new files, for a while", World.injectFullDisk)
+        case .readOnlyDisk:
+            .injected(1, "a disk takes no write, for a while", World.injectReadOnlyDisk)
+        case .writeErrors:
+            .injected(1, "writes fail half-way, for a while", World.injectWriteErrors)
+        case .syncErrors:
+            .injected(1, "every sync fails and loses its pages, for a while", World.injectSyncErrors)
+        case .stuckDisk:
+            .injected(1, "nothing asked of a disk returns, for a while", World.injectStuckDisk)
         case .clientDisconnect:
             .injected(2, "a client goes away with requests under way", World.injectClientDisconnect)
         case .transfer:
@@ -109,7 +124,9 @@ extension FaultKind {
     }
 
     /// What ends the faults that are still under way, before progress is demanded; in this order.
-    static var healings: [(World) -> () -> Void] { [World.healPauses, World.healNetwork, World.healDisks] }
+    static var healings: [(World) -> () -> Void] {
+        [World.healPauses, World.healNetwork, World.healDisks, World.healSickDisks]
+    }
 
     /// What it does, in half a sentence.
     package var explanation: String { self.definition.explanation }

@@ -7,6 +7,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case ignoresSync = "ignores-sync"
     case repeatsRun = "repeats-run"
     case readsLocally = "reads-locally"
+    case retriesFailedSync = "retries-failed-sync"
+    case acknowledgesFailedBatch = "acknowledges-failed-batch"
     case neverResends = "never-resends"
     case breaksInvariant = "breaks-invariant"
 
@@ -18,6 +20,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .ignoresSync: "A sync reports success and makes nothing durable."
         case .repeatsRun: "A restarted node goes on under the number of the run before."
         case .readsLocally: "Reads are answered from what is applied here, without asking anyone."
+        case .retriesFailedSync: "A sync that failed is asked for again, and its success believed."
+        case .acknowledgesFailedBatch: "A batch that the disk refused counts as durable."
         case .neverResends: "What waited for a link that was cut never arrives, also when the link is whole again."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }

@@ -32,6 +32,7 @@ package final class SimulatedDisk {
     private var pending: [Renaming] = []
     /// So many of the next syncs fail.
     package var failingSyncs = 0
+    var condition = DiskCondition.well
 
     package init() {}
     package struct SyncFailed: Error {}
@@ -106,8 +107,8 @@ package final class SimulatedDisk {
     package func write(_ file: File, _ bytes: [UInt8], at offset: Int) { self.write(file, bytes[...], at: offset) }
 
     package func sync(_ file: File) throws(SyncFailed) {
-        if self.failingSyncs > 0 {
-            self.failingSyncs -= 1
+        if self.failingSyncs > 0 || self.condition == .failsSyncs {
+            self.failingSyncs = max(0, self.failingSyncs - 1)
             for sector in file.medium.keys.sorted() { file.medium[sector]?.isLost = true }
             throw SyncFailed()
         }
@@ -117,10 +118,12 @@ package final class SimulatedDisk {
 
     /// A sync that no drawn failure hits: those are the journal's batches' alone.
     func syncUnfailing(_ file: File) {
-        let failing = self.failingSyncs
+        let (failing, condition) = (self.failingSyncs, self.condition)
         self.failingSyncs = 0
+        self.condition = .well
         try? self.sync(file)
         self.failingSyncs = failing
+        self.condition = condition
     }
 
     /// Creates or replaces a small file as a careful program does: beside it, synced, renamed, the directory synced.

@@ -6,32 +6,16 @@ import Replication
 struct SimulatedJournal {
     /// Small, so that segments are recycled within a short run.
     static let segmentBytes = 128 << 10
-    private static let maxBatchBytes = segmentBytes / 4
     /// Ends the name of a file that is being made.
     private static let unfinished = ".new"
-
-    private struct Submission {
-        var records: [JournalRecord]
-        var ticket: UInt64
-    }
-
-    /// A batch on its way to the disk.
-    private struct Writing {
-        var plan: JournalWriter.Plan
-        var records: [JournalRecord]
-        /// Of the submission that ends with it, where one does.
-        var ticket: UInt64?
-        var isRetry: Bool
-    }
+    private static let reserve = "journal/reserve"
 
     private let disk: SimulatedDisk
-    /// The planted bug: a sync reports success and makes nothing durable.
-    private let ignoresSync: Bool
-    private var writer: JournalWriter
-    private var waiting: [Submission] = []
-    /// Records of the first submission that are in batches already.
-    private var taken = 0
-    private var writing: Writing?
+    private let bug: PlantedBug?
+    private var pipeline: JournalPipeline
+    private var underway: JournalPipeline.Step?
+    /// Batches that failed since the last write that became durable: of each the disk may have kept anything.
+    private var attempts: [[JournalRecord]] = []
     /// What the disk has for certain.
     private(set) var durable: DurableState
     /// When the batch under way was begun, on the node's clock.
@@ -60,7 +44,7 @@ struct SimulatedJournal {
     /// - Returns: nil for the journal where the process did not live to see it open: it died, or the disk refused.
     static func open(
         _ disk: SimulatedDisk, identity: JournalIdentity, expected: [DurableState], isCutShort: Bool,
-        ignoresSync: Bool
+        bug: PlantedBug?
     ) throws -> (SimulatedJournal?, RecoveredJournal) {
         var recovered = Self.recover(disk, identity: identity)
         if let damage = recovered.damage.first { throw Violation(.journalReadable, "\(damage)") }
@@ -78,143 +62,174 @@ struct SimulatedJournal {
                 expected.compactMap { $0.difference(from: recovered) }.joined(
                     separator: "; or, with the batch under way: "))
         }
-        var journal = SimulatedJournal(
-            disk: disk, ignoresSync: ignoresSync,
-            writer: JournalWriter(identity: identity, segmentBytes: Self.segmentBytes, recovered: recovered),
-            durable: durable)
-        journal.durable.forgetBelowSnapshots()
-        for file in recovered.blankFiles { journal.writer.addFree(file) }
+        var writer = JournalWriter(identity: identity, segmentBytes: Self.segmentBytes, recovered: recovered)
+        for file in recovered.blankFiles { writer.addFree(file) }
         if !recovered.unproved.isEmpty || recovered.segments.isEmpty {
-            let plan = journal.writer.plan(recovered.unproved)
-            let file = journal.segment(plan)
+            let plan = writer.plan(recovered.unproved)
+            let file = Self.segment(plan, disk, identity)
             disk.write(file, plan.bytes, at: plan.offset)
             guard !isCutShort else { return (nil, recovered) }
             do { try disk.sync(file) } catch { return (nil, recovered) }
         }
         recovered.unproved = []
-        return (isCutShort ? nil : journal, recovered)
+        guard !isCutShort else { return (nil, recovered) }
+        if disk.file(Self.reserve) == nil { Self.make(Self.reserve, disk, identity) }
+        return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable), recovered)
     }
 
-    private init(disk: SimulatedDisk, ignoresSync: Bool, writer: JournalWriter, durable: DurableState) {
+    private init(disk: SimulatedDisk, bug: PlantedBug?, writer: JournalWriter, durable: DurableState) {
         self.disk = disk
-        self.ignoresSync = ignoresSync
-        self.writer = writer
+        self.bug = bug
+        self.pipeline = JournalPipeline(writer: writer, maxBatchBytes: Self.segmentBytes / 4, hasReserve: true)
         self.durable = durable
+        self.durable.forgetBelowSnapshots()
     }
 
     // MARK: Writing
 
     mutating func submit(_ records: [JournalRecord], ticket: UInt64) {
-        self.waiting.append(Submission(records: records, ticket: ticket))
+        self.pipeline.submit(records, ticket: ticket)
     }
 
-    var isIdle: Bool { self.writing == nil }
-    var hasWaiting: Bool { !self.waiting.isEmpty }
+    var isIdle: Bool { self.underway == nil && self.pipeline.isIdle }
+    var isFailing: Bool { self.pipeline.isFailing }
+    var retryPause: Nanoseconds? { self.pipeline.retryPause }
 
-    /// Begins the next batch, where one waits and none is under way. Whether it needs a new file.
+    mutating func retry() { self.pipeline.retry() }
+    mutating func takeEvents() -> [JournalPipeline.Event] { self.pipeline.takeEvents() }
+
+    /// Begins the next step, where there is one and none is under way. Whether a file is made for it.
     mutating func begin(now: Instant) -> (isNewFile: Bool, records: Int)? {
-        guard self.writing == nil, !self.waiting.isEmpty else { return nil }
-        var records: [JournalRecord] = []
-        var bytes = 0
-        var ticket: UInt64?
-        while let submission = self.waiting.first, bytes < Self.maxBatchBytes {
-            while self.taken < submission.records.count, bytes < Self.maxBatchBytes {
-                let record = submission.records[self.taken]
-                let size = BatchEncoder.payloadBytes(record) + 2 * JournalFormat.recordHeaderBytes
-                if !records.isEmpty, bytes + size > Self.maxBatchBytes {
-                    bytes = Self.maxBatchBytes
-                    break
-                }
-                records.append(record)
-                bytes += size
-                self.taken += 1
-            }
-            guard self.taken == submission.records.count else { break }
-            ticket = submission.ticket
-            self.waiting.removeFirst()
-            self.taken = 0
+        guard self.underway == nil else { return nil }
+        guard let step = self.pipeline.next() else {
+            self.oldestUnfinishedSync = nil
+            return nil
         }
-        let plan = self.writer.plan(records)
-        self.writing = Writing(plan: plan, records: records, ticket: ticket, isRetry: false)
+        self.underway = step
         if self.oldestUnfinishedSync == nil { self.oldestUnfinishedSync = now }
-        return (plan.isNew, records.count)
-    }
-
-    enum Outcome {
-        case durable(ticket: UInt64?, records: Int)
-        /// The sync failed: the batch goes into another segment.
-        case again
-        case failed
-    }
-
-    /// The time of the batch under way is over: it is written and synced.
-    mutating func complete() -> Outcome? {
-        guard let writing = self.writing else { return nil }
-        let file = self.segment(writing.plan)
-        self.disk.write(file, writing.plan.bytes, at: writing.plan.offset)
-        do {
-            if !self.ignoresSync { try self.disk.sync(file) }
-        } catch {
-            guard !writing.isRetry else { return .failed }
-            self.writer.abandonSegment()
-            self.writing?.plan = self.writer.plan(writing.records)
-            self.writing?.isRetry = true
-            return .again
+        switch step {
+        case .write(let plan): return (plan.isNew, self.pipeline.recordsUnderway.count)
+        case .makeReserve: return (true, 0)
+        case .takeReserve: return (false, 0)
         }
-        self.durable.apply(writing.records)
-        self.writing = nil
-        if self.waiting.isEmpty { self.oldestUnfinishedSync = nil }
-        return .durable(ticket: writing.ticket, records: writing.records.count)
+    }
+
+    /// The time of the step under way is over.
+    /// - Returns: the fault, where the disk did not take it.
+    mutating func complete() -> JournalFault? {
+        guard let step = self.underway else { return nil }
+        self.underway = nil
+        let records = self.pipeline.recordsUnderway
+        do throws(SimulatedDisk.Refused) {
+            switch step {
+            case .write(let plan):
+                try self.write(plan)
+                self.durable.apply(records)
+                self.attempts.removeAll()
+                self.pipeline.completed()
+                for file in self.pipeline.takeSurplus() { self.disk.remove(Self.name(of: file)) }
+            case .makeReserve:
+                try self.disk.checkCreation()
+                Self.make(Self.reserve, self.disk, self.pipeline.writer.identity)
+                self.pipeline.reserveMade()
+            case .takeReserve(let file):
+                try self.disk.checkRenaming()
+                self.disk.rename(Self.reserve, Self.name(of: file))
+                self.disk.syncDirectory()
+                self.reserved = file
+                self.pipeline.reserveTaken()
+            }
+            return nil
+        } catch {
+            if !records.isEmpty { self.attempts.append(records) }
+            if self.bug == .acknowledgesFailedBatch, case .write = step {
+                self.durable.apply(records)
+                self.pipeline.completed()
+            } else {
+                self.pipeline.failed(error.fault)
+                for file in self.pipeline.takeAbandoned() where self.disk.condition.allowsRemoval {
+                    self.disk.remove(Self.name(of: file))
+                }
+            }
+            return error.fault
+        }
+    }
+
+    /// The segment that the reserve became: its blocks are there.
+    private var reserved: UInt32?
+
+    private func write(_ plan: JournalWriter.Plan) throws(SimulatedDisk.Refused) {
+        if self.disk.file(Self.name(of: plan.file)) == nil { try self.disk.checkCreation() }
+        let hasBlocks = plan.offset > 0 || plan.file == self.reserved
+        let file = Self.segment(plan, self.disk, self.pipeline.writer.identity)
+        try self.disk.tryWrite(file, plan.bytes, at: plan.offset, hasBlocks: hasBlocks)
+        guard self.bug != .ignoresSync else { return }
+        do throws(SimulatedDisk.SyncFailed) { try self.disk.sync(file) } catch {
+            if self.bug == .retriesFailedSync, (try? self.disk.sync(file)) != nil { return }
+            throw SimulatedDisk.Refused(fault: .inputOutput)
+        }
     }
 
     /// The file of a plan; made first where there is none.
-    private func segment(_ plan: JournalWriter.Plan) -> SimulatedDisk.File {
+    private static func segment(
+        _ plan: JournalWriter.Plan, _ disk: SimulatedDisk, _ identity: JournalIdentity
+    ) -> SimulatedDisk.File {
         let name = Self.name(of: plan.file)
-        if let file = self.disk.file(name) { return file }
-        let file = self.disk.create(name + Self.unfinished)
-        self.disk.write(
-            file,
-            JournalFormat.blank(
-                blocks: 0..<Self.segmentBytes / JournalFormat.blockBytes, identity: self.writer.identity),
+        return disk.file(name) ?? Self.make(name, disk, identity)
+    }
+
+    @discardableResult
+    private static func make(
+        _ name: String, _ disk: SimulatedDisk, _ identity: JournalIdentity
+    ) -> SimulatedDisk.File {
+        let file = disk.create(name + Self.unfinished)
+        disk.write(
+            file, JournalFormat.blank(blocks: 0..<Self.segmentBytes / JournalFormat.blockBytes, identity: identity),
             at: 0)
-        self.disk.syncUnfailing(file)
-        self.disk.rename(name + Self.unfinished, name)
-        self.disk.syncDirectory()
+        disk.syncUnfailing(file)
+        disk.rename(name + Self.unfinished, name)
+        disk.syncDirectory()
         return file
     }
 
-    /// The process dies where it stands: of the batch under way some first part has reached the page cache. What the
+    /// The process dies where it stands: of the write under way some first part has reached the page cache. What the
     /// disk may hold at the next start.
     mutating func die(_ random: inout Random) -> [DurableState] {
-        guard let writing = self.writing else { return [self.durable] }
-        self.writing = nil
-        var next = self.durable
-        next.apply(writing.records)
-        // Of a first attempt whose sync failed all is in the page cache.
-        let without = writing.isRetry ? [self.durable, next] : [self.durable]
-        let name = Self.name(of: writing.plan.file)
+        var possible = [self.durable]
+        for records in self.attempts {
+            var state = self.durable
+            state.apply(records)
+            possible.append(state)
+        }
+        guard case .write(let plan)? = self.underway else { return possible }
+        self.underway = nil
+        guard self.disk.condition.allowsWriting else { return possible }
+        let name = Self.name(of: plan.file)
         if self.disk.file(name) == nil {
             switch random.below(4) {
             case 0:
-                return without
+                return possible
             case 1:
                 // Killed while it fills the new file.
                 let file = self.disk.create(name + Self.unfinished)
                 let blocks = Int(random.below(UInt64(Self.segmentBytes / JournalFormat.blockBytes) + 1))
-                self.disk.write(file, JournalFormat.blank(blocks: 0..<blocks, identity: self.writer.identity), at: 0)
-                return without
+                self.disk.write(
+                    file, JournalFormat.blank(blocks: 0..<blocks, identity: self.pipeline.writer.identity), at: 0)
+                return possible
             case 2:
-                _ = self.segment(writing.plan)
-                return without
+                _ = Self.segment(plan, self.disk, self.pipeline.writer.identity)
+                return possible
             default:
                 break
             }
         }
-        let file = self.segment(writing.plan)
+        let file = Self.segment(plan, self.disk, self.pipeline.writer.identity)
         let page = SimulatedDisk.sectorBytes
-        let pages = writing.plan.bytes.count / page
+        let pages = plan.bytes.count / page
         let written = random.chance(1, in: 2) ? pages : Int(random.below(UInt64(pages) + 1))
-        self.disk.write(file, writing.plan.bytes[..<(written * page)], at: writing.plan.offset)
-        return [self.durable, next]
+        self.disk.write(file, plan.bytes[..<(written * page)], at: plan.offset)
+        var next = self.durable
+        next.apply(self.pipeline.recordsUnderway)
+        return possible + [next]
     }
 }

@@ -64,7 +64,6 @@ final class SimulatedNode {
     var hasBegun = false
     var wakeAt: Instant?
     var lastTurn: Nanoseconds = 0
-    var isJournalBusy = false
     var isSnapshotBusy = false
     var isStopping = false
     /// Up to this index of each group commits were checked in this life.
@@ -74,6 +73,10 @@ final class SimulatedNode {
 
     // Faults under way.
     var diskExtra: Nanoseconds = 0
+    /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
+    var sicknesses = 0
+    var isRetryArmed = false
+    var lastJournalEvent: Nanoseconds = 0
 
     init(index: Int, member: MemberID, disk: SimulatedDisk) {
         self.index = index

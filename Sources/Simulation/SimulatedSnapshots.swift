@@ -7,6 +7,8 @@ struct SimulatedSnapshots {
     enum Done {
         case blockWritten(GroupID)
         case durable(GroupID, LogIndex)
+        case failed(GroupID, LogIndex)
+        case notStaged(GroupID, LogIndex)
         case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
         /// All blocks in order; nil where the file is gone or bad.
@@ -28,6 +30,7 @@ struct SimulatedSnapshots {
         var file: SimulatedDisk.File
         var blocks: UInt64 = 0
         var checksum: UInt32 = 0
+        var hasFailed = false
     }
 
     /// Bytes of a file sent at once. Small, so that transfers take several steps.
@@ -53,7 +56,7 @@ struct SimulatedSnapshots {
         guard !self.work.isEmpty else { return nil }
         switch self.work.removeFirst() {
         case .replace(let name, let bytes):
-            self.disk.replace(name, with: bytes)
+            if self.disk.condition == .well { self.disk.replace(name, with: bytes) }
             return nil
         case .removeOlder(let group, let index):
             self.removeOlder(group, than: index)
@@ -70,10 +73,12 @@ struct SimulatedSnapshots {
             let name = Self.name(group, mark.index) + ".part"
             let file = self.disk.create(name)
             self.disk.write(file, SnapshotFormat.header(mark), at: 0)
-            self.writing.append(Writing(group: group, mark: mark, name: name, file: file))
+            self.writing.append(
+                Writing(group: group, mark: mark, name: name, file: file, hasFailed: self.disk.condition != .well))
             return nil
         case .block(let group, let bytes):
             if let at = self.writing.firstIndex(where: { $0.group == group }) {
+                if self.disk.condition != .well { self.writing[at].hasFailed = true }
                 let framed = SnapshotFormat.frame(bytes, chain: &self.writing[at].checksum)
                 self.disk.write(self.writing[at].file, framed, at: self.writing[at].file.bytes.count)
                 self.writing[at].blocks += 1
@@ -107,6 +112,10 @@ struct SimulatedSnapshots {
     private mutating func finish(_ group: GroupID) -> Done? {
         guard let at = self.writing.firstIndex(where: { $0.group == group }) else { return nil }
         let done = self.writing.remove(at: at)
+        guard !done.hasFailed, self.disk.condition == .well else {
+            self.disk.remove(done.name)
+            return .failed(group, done.mark.index)
+        }
         let footer = SnapshotFormat.footer(blocks: done.blocks, checksum: done.checksum)
         self.disk.write(done.file, footer, at: done.file.bytes.count)
         self.publish(done.file, done.name, group, done.mark.index)
@@ -136,6 +145,10 @@ struct SimulatedSnapshots {
     private mutating func stage(_ piece: SnapshotPiece) -> Done {
         let index = piece.mark.index
         let part = Self.name(piece.group, index) + ".part"
+        guard self.disk.condition == .well else {
+            self.staging.removeAll { $0.group == piece.group }
+            return .notStaged(piece.group, index)
+        }
         if piece.offset == 0 {
             for file in self.staging where file.group == piece.group && file.index != index {
                 self.disk.remove(file.name)

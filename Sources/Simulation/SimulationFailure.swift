@@ -102,6 +102,9 @@ package struct SimulationReport: Sendable {
     package var snapshotsInstalled: Int
     package var checkpoints: Int
     package var incidents: Int
+    /// Times that a disk became sick, and that hard states were written to a full one.
+    package var sickDisks: Int
+    package var promises: Int
     /// From the healing to full service with equal states.
     package var recovery: Nanoseconds
 }

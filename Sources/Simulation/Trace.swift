@@ -1,3 +1,4 @@
+import NodeCore
 package import Replication
 
 /// One thing that happened in a run, as numbers: cheap to note, made readable only for a failure.
@@ -9,6 +10,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case journalWritten, syncFailed, snapshotDone
         case role, suspected, trusted, checkpoint, installed, sessionRefused, gap, diverged
         case invoked, answered, clientClosed
+        case diskSick, diskWell, diskFailed, diskRecovered
         case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase, clockJump
     }
 
@@ -43,8 +45,12 @@ extension TraceEvent: CustomStringConvertible {
         case .refused: "is refused by node \(self.a)"
         case .message: "receives \(self.b) bytes from node \(self.a)"
         case .turn: "turn: \(self.a >> 32) records, \(self.a & 0xffff_ffff) messages, \(self.b) replies"
-        case .journalWritten: "journal durable up to ticket \(self.a), \(self.b) records"
-        case .syncFailed: "a sync fails"
+        case .journalWritten: "journal durable up to ticket \(self.a)"
+        case .syncFailed: "the disk refuses (\(Self.fault(self.a)))"
+        case .diskSick: "its disk is sick for \(self.b / 1_000_000) ms (\(Self.fault(self.a)))"
+        case .diskWell: "its disk is well again"
+        case .diskFailed: "holds its disk for sick (\(Self.fault(self.a)))"
+        case .diskRecovered: "holds its disk for well"
         case .snapshotDone: "snapshot work done for group \(GroupID(rawValue: self.a)) at \(self.b)"
         case .role:
             "\(self.a & 0xff == 0 ? "system" : "default"): \(Self.role(self.a >> 8)) in term "
@@ -70,6 +76,10 @@ extension TraceEvent: CustomStringConvertible {
         case .clockJump: "its wall clock jumps \(self.b == 1 ? "ahead" : "back") by \(self.a / 1_000_000) ms"
         case .phase: "phase \(self.a)"
         }
+    }
+
+    private static func fault(_ value: UInt64) -> String {
+        DiskHealth.Fault(rawValue: UInt8(value & 0xff))?.text ?? "?"
     }
 
     private static func role(_ value: UInt64) -> String { Role(rawValue: UInt8(value & 0xff)).map { "\($0)" } ?? "?" }

@@ -300,8 +300,7 @@ extension World {
                 peer.member.node, at: node.instant(at: beat.at), coreAge: beat.coreAge, syncAge: beat.syncAge)
         }
         node.core!.judgeSilence()
-        if let begun = node.journal?.oldestUnfinishedSync {
-            node.core!.judgeOwnDisk(syncAge: node.instant(at: self.now) - begun)
-        }
+        let begun = node.journal?.oldestUnfinishedSync
+        node.core!.judgeOwnDisk(syncAge: begun.map { node.instant(at: self.now) - $0 } ?? 0)
     }
 }

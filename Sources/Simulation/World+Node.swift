@@ -8,6 +8,10 @@ extension World {
     // MARK: Start
 
     func start(_ node: SimulatedNode) throws {
+        guard node.disk.condition == .well else {
+            // It cannot make the number of its run durable, and says so; its supervisor tries again.
+            return self.after(100_000_000 + self.random.below(200_000_000), .start(node.index, life: node.life))
+        }
         let isFirst = node.lastRun == 0
         if !isFirst { self.counts.restarts += 1 }
         invariant(isFirst || self.options.bug != .breaksInvariant, "planted, at \(self.now) ns")
@@ -33,7 +37,7 @@ extension World {
         self.note(.started, node, run, isCutShort ? 1 : 0)
         let (opened, found) = try SimulatedJournal.open(
             node.disk, identity: identity, expected: node.expected, isCutShort: isCutShort,
-            ignoresSync: self.options.bug == .ignoresSync)
+            bug: self.options.bug)
         guard let journal = opened else {
             node.power = .down
             node.life += 1
@@ -46,7 +50,7 @@ extension World {
         node.expected = [journal.durable]
         node.journal = journal
         node.snapshots = SimulatedSnapshots(disk: node.disk)
-        node.isJournalBusy = false
+        node.isRetryArmed = false
         node.isSnapshotBusy = false
         node.isStopping = false
         node.isTurnScheduled = false
@@ -149,9 +153,9 @@ extension World {
     private func end(_ node: SimulatedNode, _ kind: TraceEvent.Kind) throws {
         self.note(kind, node)
         if kind == .stopped {
-            while node.journal!.hasWaiting || !node.journal!.isIdle {
+            while !node.journal!.isIdle, !node.journal!.isFailing, node.disk.condition != .stuck {
                 _ = node.journal!.begin(now: node.instant(at: self.now))
-                if case .failed = node.journal!.complete() { break }
+                _ = node.journal!.complete()
             }
         }
         node.expected = node.journal!.die(&self.random)
@@ -253,7 +257,9 @@ extension World {
             }
             node.journal!.submit(records, ticket: core.effects.journalTicket)
             if self.options.bug == .completesBeforeSync {
-                self.after(1_000, .journalDone(node.index, life: node.life, ticket: core.effects.journalTicket))
+                self.after(
+                    1_000,
+                    .journalTold(node.index, life: node.life, .durable(ticket: core.effects.journalTicket)))
             }
             self.writeOn(node)
         }
@@ -295,48 +301,19 @@ extension World {
         case .sequenceGap(_, let expected, let found): self.note(.gap, node, expected, found)
         case .diverged(let group, let index, let peer):
             throw Violation(.noDivergence, "node \(node.number) against node \(peer) in group \(group) at \(index)")
+        case .diskFailed(let fault): self.note(.diskFailed, node, UInt64(fault.rawValue))
+        case .diskRecovered: self.note(.diskRecovered, node)
         case .checkpointBegun, .snapshotSent, .handedOver: break
         }
     }
 
     // MARK: Journal
 
-    private func writeOn(_ node: SimulatedNode) {
-        guard let batch = node.journal!.begin(now: node.instant(at: self.now)) else { return }
-        self.after(self.syncLatency(node, isNewFile: batch.isNewFile), .journal(node.index, life: node.life))
-    }
-
-    private func syncLatency(_ node: SimulatedNode, isNewFile: Bool) -> Nanoseconds {
+    func syncLatency(_ node: SimulatedNode, isNewFile: Bool) -> Nanoseconds {
         var latency = 100_000 + self.random.below(600_000)
         if self.random.chance(1, in: 50) { latency += self.random.below(12_000_000) }
         if node.diskExtra > 0 { latency += self.random.below(node.diskExtra) }
         return isNewFile ? latency * 4 : latency
-    }
-
-    func journalWritten(_ node: SimulatedNode) throws {
-        switch node.journal!.complete() {
-        case nil:
-            return
-        case .durable(let ticket, let records):
-            self.note(.journalWritten, node, ticket ?? 0, UInt64(records))
-            if let ticket, self.options.bug != .completesBeforeSync {
-                self.after(
-                    20_000 + self.random.below(60_000), .journalDone(node.index, life: node.life, ticket: ticket))
-            }
-            self.writeOn(node)
-        case .again:
-            self.note(.syncFailed, node)
-            self.after(self.syncLatency(node, isNewFile: true), .journal(node.index, life: node.life))
-        case .failed:
-            self.note(.syncFailed, node)
-            try self.end(node, .ended)
-        }
-    }
-
-    func journalCompleted(_ node: SimulatedNode, _ ticket: UInt64) {
-        self.begin(node)
-        node.core!.journalCompleted(ticket)
-        self.scheduleTurn(node)
     }
 
     // MARK: Snapshots
@@ -354,6 +331,9 @@ extension World {
     }
 
     func snapshotWorked(_ node: SimulatedNode) throws {
+        guard node.disk.condition != .stuck else {
+            return self.after(Self.stuckPoll, .snapshots(node.index, life: node.life))
+        }
         let done = node.snapshots!.perform()
         node.isSnapshotBusy = node.snapshots!.hasWork
         if node.isSnapshotBusy { self.after(self.workLatency(node), .snapshots(node.index, life: node.life)) }
@@ -366,6 +346,8 @@ extension World {
         case .durable(let group, let index):
             self.note(.snapshotDone, node, group.rawValue, index)
             core.snapshotDurable(group, index: index)
+        case .failed(let group, let index): core.snapshotFailed(group, index: index)
+        case .notStaged(let group, let index): core.snapshotNotStaged(group, index: index)
         case .read(let group, let index, let offset, let size, let bytes, let member):
             core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
         case .staged(let group, let index, let next, let isWhole, let isDamaged):

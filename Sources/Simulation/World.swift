@@ -20,7 +20,7 @@ package final class World {
         case wake(Int, life: Int)
         case beat(Int, life: Int)
         case journal(Int, life: Int)
-        case journalDone(Int, life: Int, ticket: UInt64)
+        case journalTold(Int, life: Int, JournalPipeline.Event)
         case snapshots(Int, life: Int)
         case dial(Int, life: Int, to: Int, Purpose)
         case arrivedDial(Int, life: Int, to: Int, Purpose, since: Nanoseconds)
@@ -77,6 +77,8 @@ package final class World {
         var installed = 0
         var checkpoints = 0
         var incidents = 0
+        var sickDisks = 0
+        var promises = 0
     }
 
     // The shell's numbers.
@@ -165,6 +167,7 @@ package final class World {
             acknowledged: 0, open: 0, refused: 0, faults: self.counts.faults, leaders: self.invariants.leaderCount,
             restarts: self.counts.restarts, snapshotsInstalled: self.counts.installed,
             checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
+            sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1
@@ -190,7 +193,7 @@ package final class World {
     private func handle(_ event: Event) throws {
         switch event {
         case .tick(let at, let life), .turn(let at, let life), .wake(let at, let life), .beat(let at, let life),
-            .journal(let at, let life), .journalDone(let at, let life, _), .snapshots(let at, let life),
+            .journal(let at, let life), .journalTold(let at, let life, _), .snapshots(let at, let life),
             .dial(let at, let life, _, _), .dialFailed(let at, let life, _, _), .probed(let at, let life, _),
             .submit(let at, let life, _, _):
             let node = self.nodes[at]
@@ -237,8 +240,8 @@ package final class World {
         case .turn: try self.turn(node)
         case .wake: self.wake(node)
         case .beat: self.beat(node)
-        case .journal: try self.journalWritten(node)
-        case .journalDone(_, _, let ticket): self.journalCompleted(node, ticket)
+        case .journal: self.journalWritten(node)
+        case .journalTold(_, _, let event): self.journalTold(node, event)
         case .snapshots: try self.snapshotWorked(node)
         case .dial(_, _, let to, let purpose): self.dial(node, self.nodes[to], purpose)
         case .dialFailed(_, _, let to, let isRefused): self.dialFailed(node, self.nodes[to], isRefused: isRefused)

@@ -96,7 +96,10 @@ import Testing
                     .init(
                         outcome: .rejected(previousIndex: random.next(), hint: random.next(), hintTerm: random.next()),
                         round: random.next())))
-        case 7: return replica(.appendReply(.init(outcome: .following, round: random.next())))
+        case 7:
+            let outcome: Message.AppendReply.Outcome =
+                random.chance(1, in: 2) ? .following : .received(random.next())
+            return replica(.appendReply(.init(outcome: outcome, round: random.next())))
         case 8: return replica(.timeoutNow)
         case 9: return replica(.readIndex(ticket: random.next()))
         case 10: return replica(.readIndexReply(ticket: random.next(), index: random.next()))

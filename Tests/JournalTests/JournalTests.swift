@@ -87,7 +87,7 @@ import Testing
         journal.submit(entries(1...3).map { .entry($0) }, ticket: 1)
         journal.close()
         for _ in 0..<12 { try self.open(scratch).0.close() }
-        #expect(Files.list(scratch.path + "/journal").count <= 5)
+        #expect(Files.list(scratch.path + "/journal").count <= 6, "the reserve among them")
     }
 
     @Test func whatIsHalfMadeIsNoSegment() throws {
@@ -101,27 +101,6 @@ import Testing
         again.close()
         #expect(recovered[.default]?.entries == written && recovered.damage.isEmpty)
         #expect(!Files.list(scratch.path + "/journal").contains("00000009.segment.new"))
-    }
-
-    @Test func aDiskThatRefusesIsTold() throws {
-        let scratch = Scratch()
-        let done = Collected<JournalCompletion>()
-        let (journal, _) = try self.open(scratch, done)
-        // No new segment can be made where its name, or the one it is made under, is a directory's.
-        for file in 2...6 { try Files.makeDirectory(scratch.path + "/journal/0000000\(file).segment.new") }
-        var ticket: UInt64 = 0
-        for entry in entries(1...30, bytes: 30_000) {
-            ticket += 1
-            journal.submit([.entry(entry)], ticket: ticket)
-        }
-        journal.close()
-        let items = done.wait(for: 1)
-        guard case .failed(_, let code, let text)? = items.last else {
-            Issue.record("the failure is not told: \(items)")
-            return
-        }
-        #expect(code == EISDIR && text.contains("segment"))
-        #expect(journal.oldestUnfinishedSync.load(ordering: .relaxed) > 0, "it counts as a sync that does not end")
     }
 
     @Test func aDirectoryThatCannotBeListedIsNoEmptyJournal() throws {

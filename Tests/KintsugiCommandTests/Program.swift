@@ -91,9 +91,11 @@ final class TestCluster {
 
     var path: String { self.directory.path }
 
-    init(nodes: Int = 3, environment: [String: String] = [:]) throws {
+    /// - Parameter prepare: is given the cluster's directory before anything is in it.
+    init(nodes: Int = 3, environment: [String: String] = [:], prepare: (String) throws -> Void = { _ in }) throws {
         self.directory = try TemporaryDirectory()
         self.environment = environment
+        try prepare(self.directory.path)
         try self.start(nodes: nodes)
     }
 

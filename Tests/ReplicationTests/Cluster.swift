@@ -10,6 +10,8 @@ final class Cluster {
     private(set) var wire: [Message] = []
     /// Messages between these two are lost, both ways.
     var cuts: [(UInt32, UInt32)] = []
+    /// `settle` completes no write of these.
+    var sickDisks: [UInt32] = []
     private var seed: UInt64 = 0
 
     /// - Parameters:
@@ -177,7 +179,9 @@ final class Cluster {
     /// Everything on its way arrives, in order, until nothing is.
     func settle(sourceLocation: SourceLocation = #_sourceLocation) {
         for _ in 0..<10_000 {
-            for member in self.members where member.isAlive { self.persist(member.id.node.rawValue) }
+            for member in self.members where member.isAlive && !self.sickDisks.contains(member.id.node.rawValue) {
+                self.persist(member.id.node.rawValue)
+            }
             if self.wire.isEmpty { return }
             self.deliver()
         }

@@ -99,10 +99,11 @@ import Testing
             case 6:
                 // Not an acknowledgement beyond the log: that is a peer's word on its own disk, and is believed.
                 let outcomes: [Message.AppendReply.Outcome] = [
-                    .following, .matched(.max), .rejected(previousIndex: number(), hint: number(), hintTerm: number()),
+                    .following, .matched(.max), .received(number()),
+                    .rejected(previousIndex: number(), hint: number(), hintTerm: number()),
                 ]
                 body = .appendReply(
-                    Message.AppendReply(outcome: outcomes[Int(random.below(3))], round: number()))
+                    Message.AppendReply(outcome: outcomes[Int(random.below(UInt64(outcomes.count)))], round: number()))
             case 7: body = .timeoutNow
             default:
                 body = random.chance(1, in: 2) ? .readIndex(ticket: number()) : .readIndexReply(ticket: 1, index: nil)

@@ -115,6 +115,7 @@ import Testing
         case .losesHardState: [.oneLeaderATerm, .logMatching, .committedEntriesStay, .leaderCompleteness]
         case .repliesTwice: [.repliesInOrder]
         case .ignoresSync: [.journalReadable, .durableStateSurvives]
+        case .retriesFailedSync, .acknowledgesFailedBatch: [.journalReadable, .durableStateSurvives]
         case .repeatsRun: [.runsGrow]
         case .readsLocally: [.linearizability, .sessionOrder]
         case .neverResends: [.liveness, .requestsAnswered]

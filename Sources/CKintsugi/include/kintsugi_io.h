@@ -1,4 +1,5 @@
 #pragma once
+#include <semaphore.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,3 +22,5 @@ void kintsugi_buffer_lines(void);
 /// Starts writing a range of a file to the disk, and waits for the one that lies `paced` bytes before it: so that a large
 /// file does not pile up in memory until its sync, and hold up the syncs of others then. No promise of durability.
 void kintsugi_write_back(int fd, off_t offset, off_t length, off_t paced);
+/// Waits for a semaphore at most so long (CLOCK_MONOTONIC). 0, or ETIMEDOUT.
+int kintsugi_wait_semaphore(sem_t *semaphore, uint64_t nanoseconds);

@@ -96,6 +96,13 @@ package struct JournalWriter: Sendable {
         return surplus
     }
 
+    /// Whether a batch of these records begins a segment, and there is no free file for it. O(records).
+    package func needsNewFile(_ records: [JournalRecord]) -> Bool {
+        let needed = BatchEncoder.blockCount(records: records, groups: self.groupBound(records))
+        if let block = self.block, block + needed <= self.segmentBlocks { return false }
+        return self.free.isEmpty && (self.undo == nil || self.spent.isEmpty)
+    }
+
     /// Plans one batch. The caller writes and syncs it before it plans the next; where that fails it calls
     /// `abandonSegment` and plans the same records again. O(bytes).
     package mutating func plan(_ records: [JournalRecord]) -> Plan {

@@ -130,6 +130,9 @@ public enum WireCodec {
                 out.append(littleEndian: hintTerm)
             case .following:
                 out.append(3)
+            case .received(let index):
+                out.append(16)
+                out.append(littleEndian: index)
             }
         case .timeoutNow:
             head(.timeoutNow)
@@ -283,6 +286,9 @@ public enum WireCodec {
                         outcome: .rejected(previousIndex: previous, hint: hint, hintTerm: term), round: round))
             case 3:
                 return .appendReply(Message.AppendReply(outcome: .following, round: round))
+            case 16:
+                return .appendReply(
+                    Message.AppendReply(outcome: .received(try reader.read(UInt64.self)), round: round))
             default:
                 throw MalformedBytes("an unknown outcome of an append")
             }

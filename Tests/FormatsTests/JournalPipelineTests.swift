@@ -1,0 +1,158 @@
+import Formats
+import Replication
+import Testing
+
+/// What the journal does when the disk refuses, step by step.
+@Suite struct JournalPipelineTests {
+    private static let segmentBytes = 64 << 10
+    private static let identity = JournalIdentity(
+        cluster: ClusterID(high: 5, low: 6), node: NodeID(1), incarnation: Incarnation(high: 7, low: 8))
+
+    private func pipeline(hasReserve: Bool = true) -> JournalPipeline {
+        let writer = JournalWriter(
+            identity: Self.identity, segmentBytes: Self.segmentBytes, recovered: RecoveredJournal([]))
+        return JournalPipeline(writer: writer, maxBatchBytes: Self.segmentBytes / 4, hasReserve: hasReserve)
+    }
+
+    private func state(_ term: Term) -> JournalRecord { .hardState(.default, HardState(term: term, votedFor: nil)) }
+
+    private func entry(_ index: LogIndex, bytes: Int = 100) -> JournalRecord {
+        .entry(
+            Entry(
+                group: .default, index: index, term: 1, time: WallTime(nanoseconds: index), kind: .commands,
+                payload: [UInt8](repeating: 1, count: bytes), previousHash: .zero, key: Self.identity.hashKey))
+    }
+
+    private func plan(_ step: JournalPipeline.Step?) throws -> JournalWriter.Plan {
+        guard case .write(let plan)? = step else { throw NotAWrite(step: "\(String(describing: step))".prefix(80)) }
+        return plan
+    }
+
+    private struct NotAWrite: Error { var step: Substring }
+
+    @Test func aFailedBatchGoesIntoAnotherSegmentOnce() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.entry(1)], ticket: 1)
+        let first = try self.plan(pipeline.next())
+        #expect(pipeline.next() == nil, "one step at a time")
+        pipeline.failed(.inputOutput)
+        #expect(pipeline.takeEvents().isEmpty)
+        #expect(pipeline.takeAbandoned() == [first.file], "nothing in it is needed")
+        let second = try self.plan(pipeline.next())
+        #expect(second.file != first.file)
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.durable(ticket: 1)])
+        #expect(pipeline.isIdle)
+    }
+
+    @Test func aSegmentWithEarlierBatchesIsKept() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.entry(1)], ticket: 1)
+        let first = try self.plan(pipeline.next())
+        pipeline.completed()
+        pipeline.submit([self.entry(2)], ticket: 2)
+        #expect(try self.plan(pipeline.next()).file == first.file)
+        pipeline.failed(.inputOutput)
+        #expect(pipeline.takeAbandoned().isEmpty)
+        #expect(try self.plan(pipeline.next()).file != first.file)
+    }
+
+    @Test func afterTwoFailuresNothingIsConfirmedUntilARetrySucceeds() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.state(3), self.entry(1)], ticket: 1)
+        for _ in 0..<2 {
+            _ = try self.plan(pipeline.next())
+            pipeline.failed(.inputOutput)
+        }
+        #expect(pipeline.takeEvents() == [.failed(.inputOutput, canPromise: false)])
+        #expect(pipeline.next() == nil && pipeline.isFailing)
+        pipeline.submit([self.state(4)], ticket: 2)
+        #expect(pipeline.next() == nil, "no vote either")
+        var files: Set<UInt32> = []
+        for _ in 0..<5 {
+            pipeline.retry()
+            #expect(files.insert(try self.plan(pipeline.next()).file).inserted, "never to pages that failed")
+            pipeline.failed(.inputOutput)
+        }
+        #expect(pipeline.takeEvents().isEmpty, "told once")
+        #expect(pipeline.retryPause == .seconds(8), "less and less often")
+        pipeline.retry()
+        _ = try self.plan(pipeline.next())
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.durable(ticket: 2), .recovered])
+    }
+
+    @Test func aFullDiskPromisesFromTheReserveAndMakesItAgainFirst() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.state(3), self.entry(1)], ticket: 1)
+        for _ in 0..<2 {
+            _ = try self.plan(pipeline.next())
+            pipeline.failed(.full)
+        }
+        #expect(pipeline.takeEvents() == [.failed(.full, canPromise: true)])
+        guard case .takeReserve(let file)? = pipeline.next() else {
+            Issue.record("the reserve is not used")
+            return
+        }
+        pipeline.reserveTaken()
+        let promise = try self.plan(pipeline.next())
+        #expect(promise.file == file && !promise.isNew)
+        #expect(pipeline.recordsUnderway == [self.state(3)])
+        // Comes while the promise is written: not part of it.
+        pipeline.submit([self.state(5)], ticket: 2)
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.promised(ticket: 1)])
+        #expect(try self.plan(pipeline.next()).file == file)
+        #expect(pipeline.recordsUnderway == [self.state(5)])
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.promised(ticket: 2)])
+        #expect(pipeline.next() == nil)
+
+        pipeline.retry()
+        guard case .makeReserve? = pipeline.next() else {
+            Issue.record("the reserve comes first")
+            return
+        }
+        pipeline.failed(.full)
+        #expect(pipeline.takeEvents().isEmpty && pipeline.next() == nil)
+        pipeline.retry()
+        _ = pipeline.next()
+        pipeline.reserveMade()
+        _ = try self.plan(pipeline.next())
+        #expect(pipeline.recordsUnderway == [self.entry(1)], "an older vote does not come after a newer one")
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.durable(ticket: 2), .recovered])
+        #expect(pipeline.isIdle && pipeline.hasReserve)
+    }
+
+    @Test func withoutAReserveAFullDiskPromisesNothing() throws {
+        var pipeline = self.pipeline(hasReserve: false)
+        pipeline.submit([self.state(3)], ticket: 1)
+        for _ in 0..<2 {
+            _ = try self.plan(pipeline.next())
+            pipeline.failed(.full)
+        }
+        #expect(pipeline.takeEvents() == [.failed(.full, canPromise: false)])
+        #expect(pipeline.next() == nil)
+    }
+
+    @Test func onlyPromisedStatesNeedNoOtherWrite() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.state(3)], ticket: 1)
+        for _ in 0..<2 {
+            _ = try self.plan(pipeline.next())
+            pipeline.failed(.full)
+        }
+        _ = pipeline.next()
+        pipeline.reserveTaken()
+        _ = try self.plan(pipeline.next())
+        pipeline.completed()
+        pipeline.retry()
+        _ = pipeline.next()
+        pipeline.reserveMade()
+        _ = pipeline.takeEvents()
+        #expect(pipeline.next() == nil)
+        #expect(pipeline.takeEvents() == [.durable(ticket: 1), .recovered])
+        #expect(pipeline.isIdle && !pipeline.isFailing)
+    }
+}
