@@ -148,6 +148,14 @@ package struct CacheSpecification: SequentialSpecification {
         }
     }
 
+    package func registerState(_ command: CacheCommand, reply: CacheReply?) -> CacheState? {
+        switch (command, reply) {
+        case (.set(let bytes), nil), (.set(let bytes), .done): CacheState(possible: [CacheValue(bytes: bytes)])
+        case (.get, .value(let bytes)): CacheState(possible: [bytes.map { CacheValue(bytes: $0) }])
+        default: nil
+        }
+    }
+
     package func size(of state: CacheState) -> Int {
         state.possible.reduce(32) { $0 + 48 + ($1?.bytes.count ?? 0) }
     }

@@ -149,7 +149,9 @@ private struct LineReader {
         let session = try self.unsigned("the session")
         let key = try self.bytes("the key")
         let command = try self.command()
-        guard try self.word("'='").elementsEqual("=".utf8) else { throw Refusal(reason: "'=' belongs behind the command") }
+        guard try self.word("'='").elementsEqual("=".utf8) else {
+            throw Refusal(reason: "'=' belongs behind the command")
+        }
         let outcome = try self.outcome()
         guard self.rest.isEmpty else { throw Refusal(reason: "there is more than an outcome behind '='") }
 

@@ -168,12 +168,16 @@ extension LinearizabilityChecker {
         let before = order.firstIndex(of: misfit) ?? order.count
         var state = self.specification.initialState
         for at in order[..<before] {
-            guard let next = self.specification.apply(history[at].command, reply: self.reply(history, at, known), to: state)
+            guard
+                let next = self.specification.apply(
+                    history[at].command, reply: self.reply(history, at, known), to: state)
             else { break }
             state = next
         }
 
-        var lines = [order.isEmpty ? "from the initial state" : "an order of \(order.count) operations explains their replies:"]
+        var lines = [
+            order.isEmpty ? "from the initial state" : "an order of \(order.count) operations explains their replies:"
+        ]
         let shown = order[..<before].suffix(Self.linesShown)
         if before > shown.count { lines.append("  \(before - shown.count) operations, then") }
         lines += shown.map(line)

@@ -17,7 +17,9 @@ struct PartialOrder {
     /// Of each completed operation, the completed one before it in its session, or -1. Being placed implies that all
     /// before that are.
     private(set) var completedBefore: [Int] = []
-    /// The same of each open operation.
+    /// Whether there is an open write before it in its session.
+    private(set) var followsOpen: [Bool] = []
+    /// As `completedBefore`, of each open operation.
     private(set) var completedBeforeOpen: [Int] = []
     /// Of each open operation, the writes after it in its session up to the first completed one: with one of these
     /// placed it can no more be.
@@ -75,10 +77,13 @@ struct PartialOrder {
         }
 
         self.completedBefore = Array(repeating: -1, count: self.completed.count)
+        self.followsOpen = Array(repeating: false, count: self.completed.count)
         self.completedBeforeOpen = Array(repeating: -1, count: self.open.count)
         self.writesAfterOpen = Array(repeating: [], count: self.open.count)
         if keepsSessions {
-            self.orderSessions(byRequest, numbers) { history[$0].session } isWrite: {
+            self.orderSessions(byRequest, numbers) {
+                history[$0].session
+            } isWrite: {
                 !specification.isReadOnly(history[$0].command)
             }
         }
@@ -92,7 +97,7 @@ struct PartialOrder {
         _ byRequest: [Int], _ numbers: [Number?], session: (Int) -> UInt64, isWrite: (Int) -> Bool
     ) {
         var lastCompleted: [UInt64: Int] = [:]
-        // Open writes that no completed one has come after yet.
+        // Open writes that no completed write has come after yet; an empty list where there were some.
         var trailing: [UInt64: [Int]] = [:]
         for at in byRequest {
             guard let number = numbers[at] else { continue }
@@ -103,7 +108,8 @@ struct PartialOrder {
             case .completed(let completed):
                 self.completedBefore[completed] = before
                 lastCompleted[session] = completed
-                if isWrite(at) { trailing[session] = nil }
+                self.followsOpen[completed] = trailing[session] != nil
+                if isWrite(at), trailing[session] != nil { trailing[session] = [] }
             case .open(let open):
                 self.completedBeforeOpen[open] = before
                 trailing[session, default: []].append(open)

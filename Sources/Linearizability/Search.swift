@@ -19,14 +19,18 @@ package struct SearchLimits: Sendable {
 /// of completed operations that are not placed are a doubly linked list, so that placing and taking back are O(1). The
 /// history is linearizable when all completed operations are placed.
 ///
-/// Open operations, of which there may be many that never took effect, are tried last, and with less choice. Of all right
-/// orders take one with the fewest open operations; of these the one whose open operations come first by request. In it
+/// Not every choice need be tried. Take a beginning that some right order goes on from, and of those orders one with the
+/// fewest open operations. Some such order goes on so that
 ///
-/// 1. no open operation comes directly before an overwrite: without it the order would be right as well, and shorter;
-/// 2. of two open operations with equal commands that could both be placed, the later one is not placed before the
-///    earlier one if its session has no write after it: exchanging them, or taking the earlier one instead, is right too.
+/// 1. a read that can come next and leaves the state as it is does come next: wherever it stands, it may be moved here;
+/// 2. no open operation comes directly before an overwrite: without it the order would be right as well, and have fewer;
+/// 3. of two open operations with equal commands that could both come next, the later one does not if its session has no
+///    write after it: exchanging them, or taking the earlier one in its stead, is right too;
+/// 4. of a register (see `RegisterValues`) what is still to be read is not overwritten where nobody will write it again;
+/// 5. of a register an overwrite that nobody will read comes next if it can, and 1 does not hold: some overwrite does, and
+///    directly before that one it is as good as anywhere. Not so where it would shut out an open write of its session.
 ///
-/// So only orders with both properties are looked for.
+/// 1 and 5 leave no choice at all. Open operations, of which there may be many that never took effect, are tried last.
 struct Search<Specification: SequentialSpecification> {
     typealias History = [TimedOperation<Specification.Command, Specification.Reply>]
 
@@ -51,6 +55,10 @@ struct Search<Specification: SequentialSpecification> {
         var state: Specification.State
         var wasOpen: Bool
         var end: Int
+        /// The register's value.
+        var register: Int
+        /// There was no other choice.
+        var isForced: Bool
     }
 
     private let specification: Specification
@@ -58,6 +66,7 @@ struct Search<Specification: SequentialSpecification> {
     private let order: PartialOrder
     private let foreknowledge: Specification.Foreknowledge
     private var rememberedBytesLeft: Int
+    private var register: RegisterValues?
 
     private var events: LinkedEntries
     private var opens: LinkedEntries
@@ -83,6 +92,7 @@ struct Search<Specification: SequentialSpecification> {
         self.order = order
         self.foreknowledge = specification.foreknowledge(of: history)
         self.rememberedBytesLeft = limits.rememberedBytes
+        self.register = RegisterValues(history, of: specification)
         self.events = LinkedEntries(count: order.events.count)
         self.opens = LinkedEntries(count: order.open.count)
         self.calls = Array(repeating: 0, count: order.completed.count)
@@ -97,53 +107,60 @@ struct Search<Specification: SequentialSpecification> {
 
     /// - Parameter steps: what may be spent, and what is left of it.
     mutating func run(steps: inout Int) -> Outcome {
-        let completedCount = self.order.completed.count
-        var completedPlaced = 0
+        var missing = self.order.completed.count
         // Where to go on looking for the next operation: among the completed ones, then among the open ones.
         var entry = self.events.first
         var open: Int?
-        while completedPlaced < completedCount {
-            if open == nil {
+        var isNew = true
+        while missing > 0 {
+            guard steps > 0 else { return .undecided }
+            steps -= 1
+            if isNew {
+                isNew = false
+                entry = self.events.first
+                open = nil
+                if let forced = self.forced() {
+                    if self.place(.completed(forced), isForced: true) {
+                        missing -= 1
+                        isNew = true
+                        continue
+                    }
+                    // Nor is there another choice.
+                    open = self.opens.end
+                }
+            }
+            if let number = open {
+                if number != self.opens.end, self.order.openAfter[number] <= self.firstReturn {
+                    open = self.opens.after(number)
+                    isNew = self.canPlace(open: number) && self.place(.open(number), isForced: false)
+                    continue
+                }
+            } else {
                 let event = self.order.events[entry]
                 if event.isReturn {
                     open = self.opens.first
-                } else if self.canPlace(completed: event.operation) {
-                    guard steps > 0 else { return .undecided }
-                    steps -= 1
-                    if self.place(.completed(event.operation)) {
-                        completedPlaced += 1
-                        entry = self.events.first
-                        continue
-                    }
-                    entry = self.events.after(entry)
                 } else {
                     entry = self.events.after(entry)
+                    isNew =
+                        self.canPlace(completed: event.operation)
+                        && self.place(.completed(event.operation), isForced: false)
+                    if isNew { missing -= 1 }
                 }
                 continue
             }
-            if let number = open, number != self.opens.end, self.order.openAfter[number] <= self.firstReturn {
-                if self.canPlace(open: number) && !self.hasEarlierTwin(number) {
-                    guard steps > 0 else { return .undecided }
-                    steps -= 1
-                    if self.place(.open(number)) {
-                        entry = self.events.first
-                        open = nil
-                        continue
-                    }
+            // Nothing can come next.
+            while true {
+                guard let frame = self.frames.popLast() else { return .notLinearizable }
+                self.takeBack(frame)
+                switch frame.number {
+                case .completed(let number):
+                    missing += 1
+                    entry = self.events.after(self.calls[number])
+                    open = nil
+                case .open(let number):
+                    open = self.opens.after(number)
                 }
-                open = self.opens.after(number)
-                continue
-            }
-            // Nothing can be placed next.
-            guard let frame = self.frames.popLast() else { return .notLinearizable }
-            self.takeBack(frame)
-            switch frame.number {
-            case .completed(let number):
-                completedPlaced -= 1
-                entry = self.events.after(self.calls[number])
-                open = nil
-            case .open(let number):
-                open = self.opens.after(number)
+                if !frame.isForced { break }
             }
         }
         return .linearizable(
@@ -153,6 +170,30 @@ struct Search<Specification: SequentialSpecification> {
                 case .open(let number): self.order.open[number]
                 }
             })
+    }
+
+    /// The completed operation that can only come next, if there is one: by 1, else by 5.
+    private func forced() -> Int? {
+        var entry = self.events.first
+        var unread: Int?
+        while true {
+            let event = self.order.events[entry]
+            if event.isReturn { return unread }
+            entry = self.events.after(entry)
+            guard self.canPlace(completed: event.operation) else { continue }
+            let at = self.order.completed[event.operation]
+            let operation = self.history[at]
+            if self.specification.isReadOnly(operation.command) {
+                let reply = operation.completion?.reply
+                if self.specification.apply(operation.command, reply: reply, to: self.state) == self.state {
+                    return event.operation
+                }
+            } else if unread == nil, let register = self.register, register.isUnread(at),
+                !self.order.followsOpen[event.operation]
+            {
+                unread = event.operation
+            }
+        }
     }
 
     /// Entry of the first return of those not placed. Calls before it are of operations under way at that time: few.
@@ -171,7 +212,10 @@ struct Search<Specification: SequentialSpecification> {
     }
 
     private func canPlace(open number: Int) -> Bool {
-        self.sessionAllows(open: number) && !self.isNeedless(self.order.open[number], isReplyKnown: false)
+        !self.isNeedless(self.order.open[number], isReplyKnown: false)
+            // What comes after it would be such a read.
+            && self.register?.isUnread(self.order.open[number]) != true
+            && self.sessionAllows(open: number) && !self.hasEarlierTwin(number)
     }
 
     /// Whether it would make the open operation before it needless.
@@ -204,7 +248,7 @@ struct Search<Specification: SequentialSpecification> {
     // MARK: Placing and taking back
 
     /// False where its reply does not fit, or the configuration has been tried.
-    private mutating func place(_ number: PartialOrder.Number) -> Bool {
+    private mutating func place(_ number: PartialOrder.Number, isForced: Bool) -> Bool {
         let at: Int =
             switch number {
             case .completed(let completed): self.order.completed[completed]
@@ -214,37 +258,36 @@ struct Search<Specification: SequentialSpecification> {
         guard
             let next = self.specification.apply(
                 operation.command, reply: operation.completion?.reply, to: self.state),
-            self.specification.mayPass(through: next, self.foreknowledge)
+            self.specification.mayPass(through: next, self.foreknowledge), self.register?.mayPlace(at) ?? true
         else { return false }
-        let frame = Frame(number: number, state: self.state, wasOpen: self.isOpenLast, end: self.end)
+        let frame = Frame(
+            number: number, state: self.state, wasOpen: self.isOpenLast, end: self.end,
+            register: self.register?.place(at) ?? 0, isForced: isForced)
         switch number {
         case .completed(let completed):
+            self.events.remove(self.calls[completed])
+            self.events.remove(self.returns[completed])
             self.placed[completed] = true
             self.end = max(self.end, completed + 1)
             while self.start < self.end, self.placed[self.start] { self.start += 1 }
             self.isOpenLast = false
         case .open(let open):
+            self.opens.remove(open)
             self.placedOpen[open] = true
             self.isOpenLast = true
         }
-        guard self.remember(next) else {
-            self.mark(frame)
+        self.state = next
+        // What is forced is come to from one configuration only, which is remembered.
+        guard isForced || self.remember() else {
+            self.takeBack(frame)
             return false
         }
-        switch number {
-        case .completed(let completed):
-            self.events.remove(self.calls[completed])
-            self.events.remove(self.returns[completed])
-        case .open(let open):
-            self.opens.remove(open)
-        }
-        self.state = next
         self.frames.append(frame)
         return true
     }
 
     /// True where the configuration is new.
-    private mutating func remember(_ state: Specification.State) -> Bool {
+    private mutating func remember() -> Bool {
         let first = self.start / 64
         let last = (self.end + 63) / 64
         var words: [UInt64] = []
@@ -252,80 +295,30 @@ struct Search<Specification: SequentialSpecification> {
         words.append(UInt64(first) << 1 | (self.isOpenLast ? 1 : 0))
         words.append(contentsOf: self.placedOpen.words)
         if first < last { words.append(contentsOf: self.placed.words[first..<last]) }
-        let configuration = Configuration(words: words, state: state)
+        let configuration = Configuration(words: words, state: self.state)
         guard self.rememberedBytesLeft > 0 else { return !self.seen.contains(configuration) }
         // The array's header, and the set's own room.
-        self.rememberedBytesLeft -= words.count * 8 + self.specification.size(of: state) + 96
+        self.rememberedBytesLeft -= words.count * 8 + self.specification.size(of: self.state) + 96
         return self.seen.insert(configuration).inserted
     }
 
     private mutating func takeBack(_ frame: Frame) {
+        let at: Int
         switch frame.number {
         case .completed(let completed):
             self.events.restore(self.returns[completed])
             self.events.restore(self.calls[completed])
-        case .open(let open):
-            self.opens.restore(open)
-        }
-        self.state = frame.state
-        self.mark(frame)
-    }
-
-    /// Marks the frame's operation as not placed.
-    private mutating func mark(_ frame: Frame) {
-        switch frame.number {
-        case .completed(let completed):
             self.placed[completed] = false
             self.start = min(self.start, completed)
+            at = self.order.completed[completed]
         case .open(let open):
+            self.opens.restore(open)
             self.placedOpen[open] = false
+            at = self.order.open[open]
         }
+        self.register?.takeBack(at, frame.register)
+        self.state = frame.state
         self.end = frame.end
         self.isOpenLast = frame.wasOpen
-    }
-}
-
-/// The numbers from 0 in a doubly linked list. What was removed last is restored first, each in O(1) (Knuth's *dancing
-/// links*).
-struct LinkedEntries {
-    /// Of each entry, and of the head, which stands behind the last.
-    private var next: [Int]
-    private var previous: [Int]
-    /// Stands behind the last entry.
-    let end: Int
-
-    init(count: Int) {
-        self.end = count
-        self.next = (0...count).map { $0 == count ? 0 : $0 + 1 }
-        self.previous = (0...count).map { $0 == 0 ? count : $0 - 1 }
-    }
-
-    var first: Int { self.next[self.end] }
-
-    func after(_ entry: Int) -> Int { self.next[entry] }
-
-    mutating func remove(_ entry: Int) {
-        self.next[self.previous[entry]] = self.next[entry]
-        self.previous[self.next[entry]] = self.previous[entry]
-    }
-
-    mutating func restore(_ entry: Int) {
-        self.next[self.previous[entry]] = entry
-        self.previous[self.next[entry]] = entry
-    }
-}
-
-/// A set of numbers below a bound.
-struct BitSet {
-    private(set) var words: [UInt64]
-
-    init(count: Int) { self.words = Array(repeating: 0, count: (count + 63) / 64) }
-
-    subscript(number: Int) -> Bool {
-        get { self.words[number >> 6] >> UInt64(number & 63) & 1 == 1 }
-        set {
-            let bit: UInt64 = 1 << UInt64(number & 63)
-            if newValue { self.words[number >> 6] |= bit } else { self.words[number >> 6] &= ~bit }
-        }
     }
 }

@@ -24,6 +24,10 @@ package protocol SequentialSpecification: Sendable {
     /// `false` is always right.
     func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool
 
+    /// Of an overwrite the state after it; of a read with this reply the state that it saw, which stays as it is. Nil for
+    /// any other command, and where there is more than one such state. `nil` is always right.
+    func registerState(_ command: Command, reply: Reply?) -> State?
+
     /// Bytes that a state takes, roughly: for the bound on what a search remembers.
     func size(of state: State) -> Int
 
@@ -43,6 +47,7 @@ package protocol SequentialSpecification: Sendable {
 extension SequentialSpecification {
     package func isReadOnly(_ command: Command) -> Bool { false }
     package func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool { false }
+    package func registerState(_ command: Command, reply: Reply?) -> State? { nil }
     package func size(of state: State) -> Int { MemoryLayout<State>.stride }
     package func mayPass(through state: State, _ foreknowledge: Foreknowledge) -> Bool { true }
     package func describe(_ command: Command) -> String { "\(command)" }

@@ -9,7 +9,9 @@ struct BruteForce<Specification: SequentialSpecification> {
     var isLinearizable: Bool { self.canFinish([], self.specification.initialState) }
 
     private func canFinish(_ placed: [Int], _ state: Specification.State) -> Bool {
-        if self.history.indices.allSatisfy({ self.history[$0].completion == nil || placed.contains($0) }) { return true }
+        if self.history.indices.allSatisfy({ self.history[$0].completion == nil || placed.contains($0) }) {
+            return true
+        }
         for next in self.history.indices where !placed.contains(next) && self.mayCome(next, after: placed) {
             let operation = self.history[next]
             if let state = self.specification.apply(

@@ -50,7 +50,8 @@ private struct QueueSpecification: SequentialSpecification {
         // H2: x was in before y was asked for, and y comes out.
         #expect(self.queue((1, .enqueue("x"), 1, 2, ""), (2, .enqueue("y"), 3, 4, ""), (1, .dequeue, 5, 6, "y")) == .no)
         // H3: y comes out while the enqueuing of x is still under way.
-        #expect(self.queue((1, .enqueue("x"), 1, nil, ""), (2, .enqueue("y"), 2, 3, ""), (2, .dequeue, 4, 5, "y")) == .yes)
+        #expect(
+            self.queue((1, .enqueue("x"), 1, nil, ""), (2, .enqueue("y"), 2, 3, ""), (2, .dequeue, 4, 5, "y")) == .yes)
         // An enqueuing that did not return had its effect.
         #expect(self.queue((1, .enqueue("x"), 1, nil, ""), (2, .dequeue, 2, 3, "x")) == .yes)
         // H4: y comes out twice.
@@ -179,14 +180,14 @@ private struct QueueSpecification: SequentialSpecification {
 
     @Test func outOfStepsNothingIsSaid() {
         var story = Story()
-        for at in 0..<50 { story.add(.set("\(at)"), 1, 100, .done) }
+        for at in 0..<50 { story.add(.setExpiring(bytes("\(at)")), 1, 100, .done) }
         story.add(.get, 101, 102, .text("none of these"))
         var limits = SearchLimits()
         limits.steps = 1000
         #expect(story.judgement(limits: limits) == .unknown)
         // What remembers nothing finds the same.
         var small = Story()
-        for at in 0..<5 { small.add(.set("\(at)"), 1, 100, .done) }
+        for at in 0..<5 { small.add(.setExpiring(bytes("\(at)")), 1, 100, .done) }
         small.add(.get, 101, 102, .text("none of these"))
         limits.rememberedBytes = 0
         limits.steps = 1_000_000
@@ -199,7 +200,7 @@ private struct QueueSpecification: SequentialSpecification {
         var history = CacheHistory()
         for at in 0..<50 {
             let operation = KeyOperation(
-                command: .set("\(at)"), session: UInt64(at), invoked: 1, completion: (100, .done))
+                command: .setExpiring(bytes("\(at)")), session: UInt64(at), invoked: 1, completion: (100, .done))
             history.entries.append(CacheHistory.Entry(key: bytes("k"), operation: operation))
         }
         let last = KeyOperation(command: .get, session: 99, invoked: 101, completion: (102, .text("?")))
@@ -214,9 +215,25 @@ private struct QueueSpecification: SequentialSpecification {
     }
 
     /// Open writes of which nobody saw anything cost nothing, although they may take effect in any order.
+    /// A register of which many writes are under way at once: 2^60 sets of them may come first.
+    @Test func manyWritesOfARegisterAtOnce() {
+        var limits = SearchLimits()
+        limits.steps = 100_000
+        var story = Story()
+        for at in 0..<60 {
+            story.add(.set("\(at)"), 1, 1000, .done)
+            if at % 3 == 0 { story.add(.get, 10 + UInt64(at), 20 + UInt64(at), .text("\(at)")) }
+        }
+        #expect(story.judgement(limits: limits) == .yes)
+        story.add(.get, 1001, 1002, .text("3"))
+        #expect(story.judgement(limits: limits) == .no)
+        story.operations[story.operations.count - 1].completion!.reply = .text("4")
+        #expect(story.judgement(limits: limits) == .yes)
+    }
+
     @Test(arguments: [true, false]) func openWritesAreCheap(isRight: Bool) {
         var limits = SearchLimits()
-        limits.steps = 40_000
+        limits.steps = 1_000_000
         for command in 0..<3 {
             var story = Story()
             var list = ""
