@@ -3,10 +3,13 @@ package struct CacheHistory: Sendable {
     package typealias KeyOperation = TimedOperation<CacheCommand, CacheReply>
 
     package struct Entry: Sendable {
+        /// What a counterexample calls it: of a text its line.
+        package var number: Int
         package var key: [UInt8]
         package var operation: KeyOperation
 
-        package init(key: [UInt8], operation: KeyOperation) {
+        package init(number: Int, key: [UInt8], operation: KeyOperation) {
+            self.number = number
             self.key = key
             self.operation = operation
         }
@@ -34,7 +37,7 @@ package struct CacheHistory: Sendable {
         package var misfit: Int
         /// Whether there is an order where those of a session may change places: it is the session's order that is broken.
         package var breaksSessionOnly: Bool
-        /// In words, on some lines. Operations have the numbers of `entries`.
+        /// In words, on some lines.
         package var text: String
     }
 
@@ -47,7 +50,7 @@ package struct CacheHistory: Sendable {
         for (key, places) in self.keys() {
             let operations = places.map { self.entries[$0].operation }
             let checker = LinearizabilityChecker(CacheSpecification(), keepsSessions: keepsSessions, limits: limits)
-            switch checker.check(operations, names: places) {
+            switch checker.check(operations, names: places.map { self.entries[$0].number }) {
             case .linearizable: continue
             case .undecided: undecided.append(key)
             case .notLinearizable(let counterexample):
@@ -69,7 +72,7 @@ package struct CacheHistory: Sendable {
         guard keepsSessions else { return finding }
         // The whole key's history, not the part: what is wrong with it is told by its worst.
         let checker = LinearizabilityChecker(CacheSpecification(), keepsSessions: false, limits: limits)
-        switch checker.check(operations, names: places) {
+        switch checker.check(operations, names: places.map { self.entries[$0].number }) {
         case .linearizable: finding.breaksSessionOnly = true
         case .undecided: break
         case .notLinearizable(let other):

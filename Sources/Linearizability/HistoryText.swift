@@ -122,7 +122,7 @@ package enum HistoryText {
                 continue
             }
             if line.isEmpty || line.first == UInt8(ascii: "#") { continue }
-            var reader = LineReader(rest: line)
+            var reader = LineReader(number: number, rest: line)
             do {
                 if let entry = try reader.entry() { history.entries.append(entry) }
             } catch {
@@ -140,6 +140,7 @@ private struct LineReader {
         var reason: String
     }
 
+    let number: Int
     var rest: ArraySlice<UInt8>
 
     /// Nil for an operation that did not take effect.
@@ -165,7 +166,7 @@ private struct LineReader {
             completion = (returned, reply)
         }
         return CacheHistory.Entry(
-            key: key,
+            number: self.number, key: key,
             operation: TimedOperation(command: command, session: session, invoked: invoked, completion: completion))
     }
 

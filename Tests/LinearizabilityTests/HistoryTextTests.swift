@@ -43,7 +43,8 @@ import Testing
             var history = CacheHistory()
             for operation in generated.run(&random) {
                 let key = (0..<random.below(5)).map { _ in UInt8(random.below(256)) }
-                history.entries.append(CacheHistory.Entry(key: key, operation: operation))
+                history.entries.append(
+                    CacheHistory.Entry(number: history.entries.count, key: key, operation: operation))
             }
             let text = HistoryText.text(history)
             #expect(text.utf8.allSatisfy { $0 == 0x0a || $0 >= 0x20 && $0 <= 0x7e })

@@ -91,7 +91,7 @@ private struct QueueSpecification: SequentialSpecification {
         func add(_ key: String, _ command: CacheCommand, _ from: UInt64, _ to: UInt64, _ reply: CacheReply) {
             history.entries.append(
                 CacheHistory.Entry(
-                    key: bytes(key),
+                    number: history.entries.count, key: bytes(key),
                     operation: KeyOperation(command: command, session: from, invoked: from, completion: (to, reply))))
         }
         add("x", .set("1"), 1, 2, .done)
@@ -201,10 +201,11 @@ private struct QueueSpecification: SequentialSpecification {
         for at in 0..<50 {
             let operation = KeyOperation(
                 command: .setExpiring(bytes("\(at)")), session: UInt64(at), invoked: 1, completion: (100, .done))
-            history.entries.append(CacheHistory.Entry(key: bytes("k"), operation: operation))
+            history.entries.append(
+                CacheHistory.Entry(number: history.entries.count, key: bytes("k"), operation: operation))
         }
         let last = KeyOperation(command: .get, session: 99, invoked: 101, completion: (102, .text("?")))
-        history.entries.append(CacheHistory.Entry(key: bytes("k"), operation: last))
+        history.entries.append(CacheHistory.Entry(number: history.entries.count, key: bytes("k"), operation: last))
         var limits = SearchLimits()
         limits.steps = 1000
         guard case .undecided(let keys) = history.check(limits: limits) else {
