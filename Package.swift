@@ -50,7 +50,8 @@ let package = Package(
         layer("Cache", ["Replication", "CKintsugi"] + collections),
         layer("Catalog", ["Replication"]),
         layer("NodeCore", ["Replication", "Formats", "Cache", "Catalog"] + collections),
-        layer("Simulation", ["NodeCore", "Formats", "Replication", "Cache", "Catalog"] + collections),
+        layer("Linearizability", ["Replication"]),
+        layer("Simulation", ["NodeCore", "Formats", "Replication", "Cache", "Catalog", "Linearizability"] + collections),
 
         // Shells: I/O.
         layer("Journal", ["Formats", "Replication", "CKintsugi"]),
@@ -87,6 +88,7 @@ let package = Package(
         tests(of: "Journal", ["Formats", "Replication", "CKintsugi"]),
         tests(of: "Transport", ["Formats", "Replication", logging] + nio),
         tests(of: "RedisServer", ["Cache", "Replication", logging] + nio),
+        tests(of: "Linearizability", ["Replication", "Cache"]),
         tests(of: "Simulation", ["NodeCore", "Replication"]),
         tests(of: "Bench"),
         tests(of: "KintsugiCommand", ["LocalCluster", "Node"]),

@@ -47,14 +47,6 @@ package struct Operation {
         self.time = time
     }
 
-    /// The moment by which it has taken effect, where it does: an open one may do so at any later time.
-    var effectiveBy: UInt64 {
-        switch self.outcome {
-        case .done, .number, .value: self.returned
-        case .pending, .unknown, .lost, .refused: .max
-        }
-    }
-
     /// Whether the request may have taken effect, or may yet.
     var mayTakeEffect: Bool {
         switch self.outcome {

@@ -34,6 +34,9 @@ package enum SimulationInvariant: String, Sendable, CaseIterable {
     case linearizability
     /// Requests of one connection take effect in the order sent.
     case sessionOrder
+    /// The checker of linearizability came to a verdict within its steps. Where it did not, no promise is known to be
+    /// broken.
+    case historyUndecided
     /// Once healed, every group has a leader, every node serves, and states become equal, within a bound.
     case liveness
     /// Every request has an answer within its time.

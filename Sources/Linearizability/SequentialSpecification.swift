@@ -1,0 +1,82 @@
+/// What an object does when its operations come one after another. Linearizability is judged against it: a concurrent
+/// history is right if some order of its operations, one after another, is (Herlihy and Wing, *Linearizability: a
+/// correctness condition for concurrent objects*, TOPLAS 12(3), 1990).
+///
+/// Only the first three requirements decide. The others save steps, and each has an answer that is always right; a wrong
+/// one makes verdicts wrong.
+package protocol SequentialSpecification: Sendable {
+    /// What the object holds. Where a command may do one of several things, all states that it may have left at once.
+    associatedtype State: Hashable
+    associatedtype Command: Hashable & Sendable
+    associatedtype Reply: Sendable
+    associatedtype Foreknowledge = Void
+
+    var initialState: State { get }
+
+    /// The state after a command; nil where it would have had another reply.
+    /// - Parameter reply: nil where nobody knows it: any will do.
+    func apply(_ command: Command, reply: Reply?, to state: State) -> State?
+
+    /// Whether the command leaves any state as it is. `false` is always right.
+    func isReadOnly(_ command: Command) -> Bool
+
+    /// Whether the state after the command, and its reply where that is known, are the same whatever was before.
+    /// `false` is always right.
+    func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool
+
+    /// Of an overwrite the state after it; of a read with this reply the state that it saw, which stays as it is. Nil for
+    /// any other command, and where there is more than one such state. `nil` is always right.
+    func registerState(_ command: Command, reply: Reply?) -> State?
+
+    /// Bytes that a state takes, roughly: for the bound on what a search remembers.
+    func size(of state: State) -> Int
+
+    /// What a history tells as a whole, worked out once.
+    func foreknowledge(of operations: [TimedOperation<Command, Reply>]) -> Foreknowledge
+
+    /// False only where no right order passes through this state. `true` is always right.
+    func mayPass(through state: State, _ foreknowledge: Foreknowledge) -> Bool
+
+    func describe(_ command: Command) -> String
+    func describe(_ reply: Reply) -> String
+    func describe(_ state: State) -> String
+    /// The reply that a command would have in this state, in words.
+    func expectedReply(to command: Command, in state: State) -> String
+}
+
+extension SequentialSpecification {
+    package func isReadOnly(_ command: Command) -> Bool { false }
+    package func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool { false }
+    package func registerState(_ command: Command, reply: Reply?) -> State? { nil }
+    package func size(of state: State) -> Int { MemoryLayout<State>.stride }
+    package func mayPass(through state: State, _ foreknowledge: Foreknowledge) -> Bool { true }
+    package func describe(_ command: Command) -> String { "\(command)" }
+    package func describe(_ reply: Reply) -> String { "\(reply)" }
+    package func describe(_ state: State) -> String { "\(state)" }
+}
+
+extension SequentialSpecification where Foreknowledge == Void {
+    package func foreknowledge(of operations: [TimedOperation<Command, Reply>]) {}
+}
+
+/// One operation of a history: what was asked of one object, when, and what came back. One that surely did not take
+/// effect is no operation.
+package struct TimedOperation<Command: Sendable, Reply: Sendable>: Sendable {
+    package var command: Command
+    /// The connection it was sent on. Operations of one session are in the order of their requests; of equal instants,
+    /// in the order of the history.
+    package var session: UInt64
+    /// Instant of the request, on a clock that all clients of the history share; the unit does not matter.
+    package var invoked: UInt64
+    /// Instant of the reply, not before the request. One operation precedes another if its reply came before the
+    /// other's request; at the same instant they are concurrent. Nil where no reply came that tells the outcome: it takes
+    /// effect at any time after the request, or never.
+    package var completion: (returned: UInt64, reply: Reply)?
+
+    package init(command: Command, session: UInt64, invoked: UInt64, completion: (returned: UInt64, reply: Reply)?) {
+        self.command = command
+        self.session = session
+        self.invoked = invoked
+        self.completion = completion
+    }
+}
