@@ -174,7 +174,6 @@ public final class Journal: Sendable {
                 } catch {
                     text = error.description
                     pipeline.failed(error.fault)
-                    disk.remove(pipeline.takeAbandoned())
                 }
             }
             for event in pipeline.takeEvents() {
@@ -306,6 +305,12 @@ final class SegmentFiles: @unchecked Sendable {
             guard access(path, F_OK) != 0 else { throw FileError(call: "create", path: path, code: EEXIST) }
             fd = try self.make(path)
         } else {
+            guard access(path, F_OK) == 0 else {
+                // Its making failed, and so it was never written.
+                let fd = try self.make(path)
+                self.open.append((file, fd))
+                return fd
+            }
             fd = try Files.open(path, O_RDWR)
             if Files.size(fd) < self.segmentBytes {
                 // Free, and made when segments were smaller.

@@ -147,9 +147,6 @@ struct SimulatedJournal {
                 self.pipeline.completed()
             } else {
                 self.pipeline.failed(error.fault)
-                for file in self.pipeline.takeAbandoned() where self.disk.condition.allowsRemoval {
-                    self.disk.remove(Self.name(of: file))
-                }
             }
             return error.fault
         }

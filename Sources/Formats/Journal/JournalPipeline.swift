@@ -52,8 +52,8 @@ package struct JournalPipeline: Sendable {
     /// The step that the shell carries out.
     private enum Underway: Sendable {
         /// Holds the rest of the first `count` submissions, and `taken` records of the next.
-        case batch(JournalWriter.Plan, records: [JournalRecord], count: Int, taken: Int)
-        case promise(JournalWriter.Plan, records: [JournalRecord])
+        case batch(records: [JournalRecord], count: Int, taken: Int)
+        case promise(records: [JournalRecord])
         case makingReserve
         case takingReserve(UInt32)
     }
@@ -83,7 +83,6 @@ package struct JournalPipeline: Sendable {
     private var failure: Failure?
     private var isRetryDue = false
     private var events: [Event] = []
-    private var abandoned: [UInt32] = []
 
     /// - Parameter maxBatchBytes: a larger batch would leave much of a small segment unused.
     package init(writer: JournalWriter, maxBatchBytes: Int, hasReserve: Bool) {
@@ -102,7 +101,7 @@ package struct JournalPipeline: Sendable {
     /// Records of the step under way.
     package var recordsUnderway: [JournalRecord] {
         switch self.underway {
-        case .batch(_, let records, _, _), .promise(_, let records): records
+        case .batch(let records, _, _), .promise(let records): records
         case .makingReserve, .takingReserve, nil: []
         }
     }
@@ -137,7 +136,7 @@ package struct JournalPipeline: Sendable {
     /// The step under way, a write, is durable.
     package mutating func completed() {
         switch self.underway {
-        case .batch(_, _, let count, let taken):
+        case .batch(_, let count, let taken):
             self.underway = nil
             self.confirm(count, taken: taken)
         case .promise:
@@ -163,8 +162,8 @@ package struct JournalPipeline: Sendable {
     /// The step under way failed. Whatever it wrote counts as not written.
     package mutating func failed(_ fault: JournalFault) {
         switch self.underway {
-        case .batch(let plan, _, _, _):
-            self.abandon(plan)
+        case .batch:
+            self.writer.abandonSegment()
             if self.failure == nil, !self.isSecondAttempt {
                 self.isSecondAttempt = true
             } else {
@@ -172,8 +171,8 @@ package struct JournalPipeline: Sendable {
                 let canPromise = self.hasReserve || (self.failure?.canPromise ?? true && self.writer.freeFiles > 0)
                 self.fail(fault, canPromise: fault == .full && canPromise)
             }
-        case .promise(let plan, _):
-            self.abandon(plan)
+        case .promise:
+            self.writer.abandonSegment()
             self.fail(fault, canPromise: false)
         case .takingReserve:
             self.hasReserve = false
@@ -192,12 +191,6 @@ package struct JournalPipeline: Sendable {
     package mutating func takeEvents() -> [Event] {
         defer { self.events.removeAll(keepingCapacity: true) }
         return self.events
-    }
-
-    /// Files whose only write failed: nothing in them is needed, and the caller deletes them.
-    package mutating func takeAbandoned() -> [UInt32] {
-        defer { self.abandoned.removeAll() }
-        return self.abandoned
     }
 
     /// Free files beyond what is used. To be asked for after a write that is durable; the caller deletes them.
@@ -234,7 +227,7 @@ package struct JournalPipeline: Sendable {
             return nil
         }
         let plan = self.writer.plan(records)
-        self.underway = .batch(plan, records: records, count: at, taken: next)
+        self.underway = .batch(records: records, count: at, taken: next)
         return .write(plan)
     }
 
@@ -249,11 +242,6 @@ package struct JournalPipeline: Sendable {
             self.isRetryDue = false
             self.events.append(.recovered)
         }
-    }
-
-    private mutating func abandon(_ plan: JournalWriter.Plan) {
-        self.writer.abandonSegment()
-        if plan.offset == 0 { self.abandoned.append(plan.file) }
     }
 
     private mutating func fail(_ fault: JournalFault, canPromise: Bool) {
@@ -293,7 +281,7 @@ package struct JournalPipeline: Sendable {
         }
         let plan = self.writer.plan(records)
         self.promiseEnd = self.waiting.count
-        self.underway = .promise(plan, records: records)
+        self.underway = .promise(records: records)
         return .write(plan)
     }
 
