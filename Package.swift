@@ -74,7 +74,8 @@ let package = Package(
         layer(
             "KintsugiCommand",
             [
-                "Node", "LocalCluster", "Bench", "Simulation", "Journal", "Formats", "Catalog", "Replication", "CKintsugi", logging,
+                "Node", "LocalCluster", "Bench", "Simulation", "Journal", "Formats", "Catalog", "Replication",
+                "CKintsugi", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Yams", package: "Yams"),
