@@ -40,9 +40,16 @@ package struct IncidentTracker {
         _ node: NodeID, run: Run, cause: Incident.Cause, lastGood: Instant, led: [(group: GroupID, term: Term)],
         now: Instant, wall: WallTime
     ) {
-        guard !self.open.contains(where: { $0.node == node && $0.run == run }) else { return }
+        guard !self.open.contains(where: { $0.node == node && $0.run == run && $0.cause != .diskLost }) else { return }
         let window = lastGood.nanoseconds == 0 ? 0 : now - lastGood
         self.add(node, run: run, cause, isPlanned: false, window: window, led: led, now: now, wall: wall)
+    }
+
+    /// A node came back with an empty disk, or an old one. `run`: the last that the disk before was known with.
+    package mutating func diskLost(_ node: NodeID, run: Run, lastGood: Instant, now: Instant, wall: WallTime) {
+        guard !self.open.contains(where: { $0.node == node && $0.cause == .diskLost }) else { return }
+        let window = lastGood.nanoseconds == 0 || lastGood > now ? 0 : now - lastGood
+        self.add(node, run: run, .diskLost, isPlanned: false, window: window, led: [], now: now, wall: wall)
     }
 
     /// This node is about to stop, and hands over the groups it leads.

@@ -28,7 +28,7 @@ extension World {
             }
             self.enter(.settling)
         case .settling:
-            guard self.isSettled else { break }
+            guard self.isSettled, self.hasAllVoters else { break }
             self.recoveredAt = self.now
             self.enter(.done)
         case .faults, .done:
