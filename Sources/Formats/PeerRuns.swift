@@ -26,9 +26,10 @@ public struct RunHistory: Sendable, Hashable {
         if self.marks.count > Self.limit { self.marks.removeFirst() }
     }
 
-    /// Whether a start is one of these, or too long ago to tell.
+    /// Whether a start is one of these, or too long ago to tell; and the present one, or of a lower number.
     public func covers(_ mark: RunMark) -> Bool {
-        self.marks.contains(mark) || (self.marks.count == Self.limit && mark.run < self.marks[0].run)
+        guard mark == self.last || mark.run < self.last.run else { return false }
+        return self.marks.contains(mark) || (self.marks.count == Self.limit && mark.run < self.marks[0].run)
     }
 
     /// u8 count, then for each u64 run, u64 token.

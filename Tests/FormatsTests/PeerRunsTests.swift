@@ -38,6 +38,7 @@ import Testing
         history.begin(self.mark(42))
         #expect(history.marks.count == RunHistory.limit)
         #expect(history.covers(self.mark(10, 7)))
+        #expect(!self.history(self.mark(9, 1), self.mark(9, 2)).covers(self.mark(9, 1)), "a number used twice")
         #expect(!self.history(self.mark(10)).covers(self.mark(9)), "a young disk has all its starts")
     }
 
