@@ -181,7 +181,8 @@ package struct Incident: Sendable, Equatable {
             // Who ended the outage may be gone with its account: it was over when all nodes were in full service.
             return self.accounts.compactMap(\.closed).min()
         }
-        return self.authority.repair
+        // Of a lost disk's accounts one ends it: each is of the leader of its time.
+        return self.authority.repair ?? (self.cause == .diskLost ? self.accounts.compactMap(\.closed).min() : nil)
     }
 
     package var closed: Nanoseconds? {

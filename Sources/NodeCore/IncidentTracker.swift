@@ -15,6 +15,9 @@ package struct IncidentTracker {
         var leaderless: [(group: GroupID, term: Term)]
         var isDirty = true
 
+        /// Its end is for others to see. That of a node's own lost disk it can tell itself, when it leads again.
+        func isStop(of node: NodeID) -> Bool { self.node == node && self.cause != .diskLost }
+
         var report: Incident {
             Incident(
                 kind: .node, cause: self.cause, node: self.node, run: self.run, isPlanned: self.isPlanned,
@@ -110,7 +113,7 @@ package struct IncidentTracker {
     /// leadership.
     package mutating func tick(serving: Int, all: Int, isBack: (NodeID) -> Bool, leadsSystem: Bool, now: Instant) {
         let sample = Incident.Sample(serving: UInt32(serving), all: UInt32(all))
-        for at in self.open.indices where self.open[at].node != self.me {
+        for at in self.open.indices where !self.open[at].isStop(of: self.me) {
             let age = now - self.open[at].detectedAt
             func setSample(_ slot: Int) {
                 guard self.open[at].account.samples[slot] == nil else { return }
@@ -143,7 +146,8 @@ package struct IncidentTracker {
             self.open[at].isDirty = false
             reports.append(CatalogCommand.report(self.open[at].report).encoded())
         }
-        self.open.removeAll { $0.account.closed != nil || ($0.node == self.me && $0.leaderless.isEmpty) }
+        let me = self.me
+        self.open.removeAll { $0.account.closed != nil || ($0.isStop(of: me) && $0.leaderless.isEmpty) }
         return reports
     }
 

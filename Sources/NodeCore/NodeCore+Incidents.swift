@@ -45,7 +45,11 @@ extension NodeCore {
         self.bookLostDisks()
         self.incidents.tick(
             serving: serving, all: self.peers.count + 1,
-            isBack: { node in self.peers.contains { $0.member.node == node && self.isServing($0) } },
+            isBack: { node in
+                node == self.configuration.me.node
+                    ? self.isVoterEverywhere(self.configuration.me)
+                    : self.peers.contains { $0.member.node == node && self.isServing($0) }
+            },
             leadsSystem: system.isLeader, now: self.now)
         guard self.incidents.hasReports || self.diskAccount.hasReport, system.origin.outstandingCommands < 256 else {
             return

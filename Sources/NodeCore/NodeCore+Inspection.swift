@@ -58,6 +58,12 @@ extension NodeCore {
 }
 
 extension NodeCore {
+    /// Lost disks in this node's copy of the ledger whose nodes are not yet in full service.
+    package var lostDisksOpen: Int {
+        guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }
+        return catalog.incidents.reduce(0) { $0 + ($1.cause == .diskLost && $1.closed == nil ? 1 : 0) }
+    }
+
     /// Incidents in this node's copy of the ledger.
     package var incidentCount: Int {
         guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }

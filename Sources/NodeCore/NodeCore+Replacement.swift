@@ -1,3 +1,4 @@
+import Catalog
 import Formats
 import Replication
 
@@ -72,6 +73,21 @@ extension NodeCore {
             }
             self.incidents.diskLost(
                 peer.member.node, run: run, lastGood: peer.goodBefore, now: self.now, wall: self.wall)
+        }
+        self.adoptLostDisks(system)
+    }
+
+    /// Incidents whose teller may be gone: this leader follows them to their end. Not one that this run has told of
+    /// itself, as the word of its end may be under way.
+    private func adoptLostDisks(_ system: Group) {
+        guard self.now - self.ledgerCheckedAt >= .seconds(1), case .catalog(let catalog) = system.machine else { return }
+        self.ledgerCheckedAt = self.now
+        let me = self.configuration.me.node
+        for incident in catalog.incidents.suffix(64) where incident.cause == .diskLost && incident.closed == nil {
+            let isOwn = incident.accounts.contains { $0.observer == me && $0.episode >> 20 == self.configuration.run }
+            guard !isOwn else { continue }
+            self.incidents.diskLost(
+                incident.node, run: incident.run, lastGood: Instant(nanoseconds: 0), now: self.now, wall: self.wall)
         }
     }
 }

@@ -55,6 +55,7 @@ package final class NodeCore {
     let isNewborn: Bool
     let startedAt: Instant
     var hasSaidUnproven = false
+    var ledgerCheckedAt = Instant(nanoseconds: 0)
 
     /// Releases of a journal batch.
     struct AwaitingJournal {

@@ -95,10 +95,11 @@ extension World {
         }
     }
 
-    /// Every group's voters are the nodes as they are, one each, and nobody waits to become one.
+    /// Every group's voters are the nodes as they are, one each, nobody waits to become one, and the ledger says so.
     var hasAllVoters: Bool {
         let members = self.nodes.map(\.member)
-        return Self.groups.allSatisfy { group in
+        return self.nodes.allSatisfy { $0.core?.lostDisksOpen == 0 }
+            && Self.groups.allSatisfy { group in
             self.nodes.allSatisfy { $0.core?.inspect(group)?.voters == members }
         }
     }
