@@ -74,7 +74,8 @@ let package = Package(
         layer(
             "KintsugiCommand",
             [
-                "Node", "LocalCluster", "Bench", "Simulation", "Journal", "Formats", "Catalog", "Replication", "CKintsugi", logging,
+                "Node", "LocalCluster", "Bench", "Simulation", "Journal", "Formats", "Catalog", "Replication",
+                "CKintsugi", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Yams", package: "Yams"),
@@ -89,7 +90,7 @@ let package = Package(
         tests(of: "Transport", ["Formats", "Replication", logging] + nio),
         tests(of: "RedisServer", ["Cache", "Replication", logging] + nio),
         tests(of: "Linearizability", ["Replication", "Cache"]),
-        tests(of: "Simulation", ["NodeCore", "Replication"]),
+        tests(of: "Simulation", ["NodeCore", "Formats", "Cache", "Replication"]),
         tests(of: "Bench"),
         tests(of: "KintsugiCommand", ["LocalCluster", "Node"]),
     ],

@@ -80,7 +80,9 @@ extension DataDirectory {
         var kept = ["LOCK", "cluster.seed", Self.next]
         for copy in ["a", "b"].map({ "node.identity." + $0 }) {
             // The third step was begun.
-            guard let bytes = try? Files.read(path + "/" + copy), let found = try IdentityFile.decode(bytes) else { continue }
+            guard let bytes = try? Files.read(path + "/" + copy), let found = try IdentityFile.decode(bytes) else {
+                continue
+            }
             if found.incarnation == identity.incarnation { kept.append(copy) }
         }
         let names = try Files.names(in: path).filter { !kept.contains($0) && !Self.isSetAside($0) }

@@ -78,7 +78,9 @@ package final class Server: Sendable {
             if let aside = directory.setAside {
                 logger.error(
                     "what was on this disk counts as lost and was put aside; nothing was deleted",
-                    metadata: ["aside": "\(directory.path)/\(aside)", "incarnation": "\(directory.identity.incarnation)"])
+                    metadata: [
+                        "aside": "\(directory.path)/\(aside)", "incarnation": "\(directory.identity.incarnation)",
+                    ])
             }
             switch try await self.serve(directory, loop: loop, logger: logger, ready: ready) {
             case .stopped: return withExtendedLifetime(directory) {}

@@ -28,7 +28,8 @@ extension NodeCore {
             guard let old = membership.voters.first(where: { $0.node == member.node }), old != member else { continue }
             if !membership.learners.contains(member) {
                 let learners = membership.learners.filter { $0.node != member.node } + [member]
-                return self.change(group, voters: membership.voters, learners: learners, .learnerAdded(group.id, member))
+                return self.change(
+                    group, voters: membership.voters, learners: learners, .learnerAdded(group.id, member))
             }
             let match = group.replica.matchIndex(of: member)
             // With the entry that made it a learner it has acknowledged something as one.
@@ -80,7 +81,9 @@ extension NodeCore {
     /// Incidents whose teller may be gone: this leader follows them to their end. Not one that this run has told of
     /// itself, as the word of its end may be under way.
     private func adoptLostDisks(_ system: Group) {
-        guard self.now - self.ledgerCheckedAt >= .seconds(1), case .catalog(let catalog) = system.machine else { return }
+        guard self.now - self.ledgerCheckedAt >= .seconds(1), case .catalog(let catalog) = system.machine else {
+            return
+        }
         self.ledgerCheckedAt = self.now
         let me = self.configuration.me.node
         for incident in catalog.incidents.suffix(64) where incident.cause == .diskLost && incident.closed == nil {

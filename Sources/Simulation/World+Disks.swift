@@ -42,7 +42,9 @@ extension World {
     func injectOldCopy(_ draw: inout Random) {
         let node = self.anyNode(&draw)
         if let image = node.image {
-            guard self.mayDamage(node), self.isKnownToBeOld(image, to: self.nodes.filter { $0 !== node }) else { return }
+            guard self.mayDamage(node), self.isKnownToBeOld(image, to: self.nodes.filter { $0 !== node }) else {
+                return
+            }
             self.takeDown(node, &draw)
             self.note(.oldCopy, node, image.run)
             node.disk = image.disk
@@ -79,11 +81,11 @@ extension World {
     private func isVoterAgain(_ node: SimulatedNode) -> Bool {
         node.member != node.lostMember
             && Self.groups.allSatisfy { group in
-            self.nodes.contains {
-                guard let view = $0.core?.inspect(group), view.role == .leader else { return false }
-                return view.voters.contains(node.member)
+                self.nodes.contains {
+                    guard let view = $0.core?.inspect(group), view.role == .leader else { return false }
+                    return view.voters.contains(node.member)
+                }
             }
-        }
     }
 
     private func isKnownToBeOld(_ image: DiskImage, to others: [SimulatedNode]) -> Bool {
@@ -100,8 +102,8 @@ extension World {
         let members = self.nodes.map(\.member)
         return self.nodes.allSatisfy { $0.core?.lostDisksOpen == 0 }
             && Self.groups.allSatisfy { group in
-            self.nodes.allSatisfy { $0.core?.inspect(group)?.voters == members }
-        }
+                self.nodes.allSatisfy { $0.core?.inspect(group)?.voters == members }
+            }
     }
 
     // MARK: The shell's part

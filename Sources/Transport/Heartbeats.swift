@@ -186,8 +186,9 @@ package final class Heartbeats: Sendable {
             // An earlier run's beat came late; or, after a while of silence, the disk has forgotten its runs.
             let now = Self.now
             let isSilent = now > slot.at.load(ordering: .relaxed) + 1_000_000_000
-            guard run > lastRun || (run < lastRun && isSilent)
-                || (run == lastRun && number > slot.number.load(ordering: .relaxed))
+            guard
+                run > lastRun || (run < lastRun && isSilent)
+                    || (run == lastRun && number > slot.number.load(ordering: .relaxed))
             else { return }
             slot.run.store(run, ordering: .relaxed)
             slot.number.store(number, ordering: .relaxed)

@@ -94,7 +94,7 @@ struct PeerTransportTests {
         port: Int = 0
     ) -> LocalPeer {
         LocalPeer(
-            cluster: cluster, member: Self.member(node, incarnation: incarnation), 
+            cluster: cluster, member: Self.member(node, incarnation: incarnation),
             history: RunHistory(RunMark(run: run, token: 5)), key: key,
             listenHost: "127.0.0.1", listenPort: port, redisHost: "127.0.0.1", redisPort: 7000 + Int(node))
     }
@@ -259,7 +259,8 @@ struct PeerTransportTests {
         var history = RunHistory()
         for run in Run(1)...40 { history.begin(RunMark(run: run, token: run * 7)) }
         let hello = Hello(
-            purpose: .data, cluster: Self.cluster, member: Self.member(2), history: history, to: NodeID(1), nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002
+            purpose: .data, cluster: Self.cluster, member: Self.member(2), history: history, to: NodeID(1),
+            nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002
         )
         let bytes = hello.encoded()
         #expect(try bytes.withUnsafeBytes { try Hello($0) } == hello)
