@@ -122,6 +122,17 @@ public struct PeerRuns: Sendable, Equatable {
         return true
     }
 
+    /// All that either knows; complete only where both are.
+    package func merged(with other: PeerRuns) -> PeerRuns {
+        var merged = self
+        for known in other.members {
+            for mark in known.marks { merged.add(known.member, mark) }
+            if known.isRetired { merged.retire(known.member) }
+        }
+        merged.isComplete = self.isComplete && other.isComplete
+        return merged
+    }
+
     private mutating func position(of member: MemberID) -> Int {
         let at = self.members.firstIndex { $0.member >= member } ?? self.members.count
         if at == self.members.count || self.members[at].member != member {

@@ -37,7 +37,7 @@ package struct DirectoryRefused: Error, Sendable, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed`, `peer.runs`, `journal/`, `snapshots/`; and
+/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed`, `peer.runs.*`, `journal/`, `snapshots/`; and
 /// `lost-*`, what was on a disk that counts as lost (`DataDirectory+NewIncarnation`).
 package final class DataDirectory: Sendable {
     package let path: String

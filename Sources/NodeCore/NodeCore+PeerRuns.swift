@@ -9,7 +9,9 @@ struct RunMemory {
     /// Counts changes of `runs`.
     private(set) var version: UInt64 = 0
     private(set) var durableVersion: UInt64 = 0
+    /// The version on its way to the file, and what it holds.
     private var writing: UInt64?
+    private var pending = PeerRuns()
     private var failedAt: Instant?
 
     init(_ runs: PeerRuns) {
@@ -27,8 +29,6 @@ struct RunMemory {
         self.pending = self.runs
         return (self.runs.file, self.version)
     }
-
-    private var pending = PeerRuns()
 
     mutating func written(_ version: UInt64) {
         guard self.writing == version else { return }
@@ -168,16 +168,15 @@ extension NodeCore {
     ///   meets C, which was never there before; A, which knows of B, is away.
     /// - A node whose memory of others is not complete (a new disk; a file that cannot be read) first hears from a
     ///   majority whose memory is, itself not counted: what it noted of some other's run before, one of them noted too.
-    /// - Else a majority, itself included.
+    ///   Or from all others, whatever they remember: more than all of it there is not.
+    /// - Else a majority, itself included, of those whose memory is complete.
     private func considerProof() {
         guard !self.isProven else { return }
         let count = self.configuration.founders.count
         let heard = self.peers.filter { $0.hasNoted && $0.heardVersion <= self.memory.durableVersion }
         let full = heard.filter(\.remembersAll).count
         if !self.memory.runs.isComplete {
-            let isEnough =
-                self.isNewborn ? heard.count == count - 1 : full * 2 > count || (full == count - 1 && count > 1)
-            guard isEnough || count == 1 else { return }
+            guard heard.count == count - 1 || (full * 2 > count && !self.isNewborn) else { return }
             self.memory.runs.isComplete = true
             self.memory.changed()
             // Those who count only whole memories hear it.

@@ -40,6 +40,7 @@ import Testing
         let hasLed = cluster.run(.seconds(60)) { !cluster.leaders().isEmpty || !cluster.leaders(.system).isEmpty }
         #expect(!hasLed, "two disks of five lead nobody")
         #expect(cluster.disks[3]!.lost == [cluster.founders[2]], "it has found out")
+        #expect(cluster.cores[3]!.groupStatus.allSatisfy { $0.role == .learner && $0.isRecovering })
 
         cluster.reach = [[1, 2, 3, 4, 5]]
         cluster.start(1, 2)
@@ -142,6 +143,18 @@ import Testing
         cluster.start(3)
         #expect(cluster.run(.seconds(5)) { cluster.disks[3]!.lost == [copy.member] })
         #expect(cluster.run(.seconds(10)) { cluster.voters(1).contains(cluster.member(3)) && cluster.isReady(3) })
+    }
+
+    /// Of nobody it can be read: when all have met, there is no more to be heard.
+    @Test func nobodysRunsOfOthersCanBeRead() {
+        let cluster = self.led(3, by: 1)
+        cluster.stop(1, 2, 3)
+        for node: UInt32 in 1...3 { cluster.disks[node]!.peerRuns = nil }
+        cluster.start(1, 2)
+        #expect(!cluster.run(.seconds(10)) { cluster.isReady(1) || cluster.isReady(2) })
+        cluster.start(3)
+        #expect(cluster.run(.seconds(10)) { cluster.isReady(1, 2, 3) })
+        for node: UInt32 in 1...3 { #expect(cluster.member(node) == cluster.founders[Int(node) - 1]) }
     }
 
     /// What a node noted of others is unreadable: it votes when a majority has told it what they know, and not before.
