@@ -90,7 +90,7 @@ let package = Package(
         tests(of: "Transport", ["Formats", "Replication", logging] + nio),
         tests(of: "RedisServer", ["Cache", "Replication", logging] + nio),
         tests(of: "Linearizability", ["Replication", "Cache"]),
-        tests(of: "Simulation", ["NodeCore", "Replication"]),
+        tests(of: "Simulation", ["NodeCore", "Formats", "Cache", "Replication"]),
         tests(of: "Bench"),
         tests(of: "KintsugiCommand", ["LocalCluster", "Node"]),
     ],

@@ -40,6 +40,7 @@ extension Incident {
 extension Incident.Cause {
     package var text: String {
         switch self {
+        case .diskLost: "disk lost"
         case .diskFull: "disk full"
         case .diskReadOnly: "read-only"
         case .diskError: "i/o error"

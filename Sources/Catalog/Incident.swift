@@ -19,6 +19,8 @@ package struct Incident: Sendable, Equatable {
         case restarted = 3
         /// It said that it stops.
         case stopped = 4
+        /// It came back with an empty disk, or an older copy of its own.
+        case diskLost = 16
         // Of its own disk, as it found by itself.
         case diskFull = 32
         case diskReadOnly = 33
@@ -121,7 +123,9 @@ package struct Incident: Sendable, Equatable {
     /// Reports come in any order and more than once. The same observer and episode: the same fault, told anew. An observer
     /// not heard yet: this fault, unless it was over when the observer came to suspect the node.
     mutating func absorb(_ report: Incident) -> Bool {
-        guard self.kind == report.kind, self.node == report.node, self.run == report.run else { return false }
+        guard self.kind == report.kind, self.node == report.node, self.run == report.run,
+            (self.cause == .diskLost) == (report.cause == .diskLost)
+        else { return false }
         let account = report.accounts[0]
         if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }
         ) {
@@ -130,6 +134,11 @@ package struct Incident: Sendable, Equatable {
             !self.accounts.contains(where: { $0.observer == account.observer }), self.accounts.count < Self.maxAccounts
         {
             self.accounts.append(account)
+        } else if self.cause == .diskLost, self.end == nil,
+            let at = self.accounts.firstIndex(where: { $0.observer == account.observer })
+        {
+            // Its observer was away meanwhile: what it says now is how it ends.
+            self.accounts[at] = account
         } else if let end = self.end, account.detected.nanoseconds < saturating(end, Self.flapping),
             account.affected.isEmpty,
             self.cause == .silent, report.cause == .silent
@@ -172,7 +181,8 @@ package struct Incident: Sendable, Equatable {
             // Who ended the outage may be gone with its account: it was over when all nodes were in full service.
             return self.accounts.compactMap(\.closed).min()
         }
-        return self.authority.repair
+        // Of a lost disk's accounts one ends it: each is of the leader of its time.
+        return self.authority.repair ?? (self.cause == .diskLost ? self.accounts.compactMap(\.closed).min() : nil)
     }
 
     package var closed: Nanoseconds? {

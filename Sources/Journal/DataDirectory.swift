@@ -8,14 +8,21 @@ package struct NodeIdentity: Sendable, Equatable {
     package var cluster: ClusterID
     package var node: NodeID
     package var incarnation: Incarnation
-    /// Number of this start.
+    /// Number of this start; of a new incarnation, before its first one, the number that its runs go on from.
     package var run: Run
+    /// The last starts of this disk, this one included.
+    package var history = RunHistory()
 
     package init(cluster: ClusterID, node: NodeID, incarnation: Incarnation, run: Run) {
         self.cluster = cluster
         self.node = node
         self.incarnation = incarnation
         self.run = run
+    }
+
+    mutating func begin() {
+        self.run += 1
+        self.history.begin(RunMark(run: self.run, token: UInt64.random(in: 1...UInt64.max)))
     }
 
     package var journal: JournalIdentity {
@@ -30,12 +37,15 @@ package struct DirectoryRefused: Error, Sendable, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed`, `peer.runs`, `journal/`, `snapshots/`.
+/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed`, `peer.runs.*`, `journal/`, `snapshots/`; and
+/// `lost-*`, what was on a disk that counts as lost (`DataDirectory+NewIncarnation`).
 package final class DataDirectory: Sendable {
     package let path: String
     package let identity: NodeIdentity
     package let seed: ClusterSeed
-    private let lock: Int32
+    /// Where this start put aside what it found, as it counts as lost.
+    package let setAside: String?
+    let lock: DirectoryLock
 
     /// Locks the directory, formats it where it is empty and `seed` is given, and begins a new run.
     ///
@@ -63,22 +73,39 @@ package final class DataDirectory: Sendable {
             }
             usleep(50_000)
         }
-        self.lock = fd
+        self.lock = DirectoryLock(descriptor: fd)
         do {
-            (self.identity, self.seed) = try Self.begin(path: path, node: node, seed: seed)
+            (self.identity, self.seed, self.setAside) = try Self.begin(path: path, node: node, seed: seed)
         } catch let refused as DirectoryRefused {
-            close(fd)
             throw refused
         } catch {
-            close(fd)
             throw DirectoryRefused("The data directory \(path) cannot be used: \(error).")
         }
     }
 
-    deinit { close(self.lock) }
+    /// The same directory under the same lock, as another incarnation or another run.
+    init(path: String, identity: NodeIdentity, seed: ClusterSeed, setAside: String?, lock: DirectoryLock) {
+        self.path = path
+        self.identity = identity
+        self.seed = seed
+        self.setAside = setAside
+        self.lock = lock
+    }
 
-    private static func begin(path: String, node: NodeID, seed: ClusterSeed?) throws -> (NodeIdentity, ClusterSeed) {
-        let copies = ["a", "b"].map { path + "/node.identity." + $0 }
+    static func copies(_ path: String) -> [String] { ["a", "b"].map { path + "/node.identity." + $0 } }
+
+    /// One after the other, so that a torn write of one leaves the other; both, so that rot of one does not take the node
+    /// back to a run that its peers have seen already.
+    static func write(_ identity: NodeIdentity, path: String) throws {
+        for copy in Self.copies(path) { try Files.replace(copy, with: IdentityFile.encode(identity), directory: path) }
+    }
+
+    private static func begin(
+        path: String, node: NodeID, seed: ClusterSeed?
+    ) throws -> (NodeIdentity, ClusterSeed, setAside: String?) {
+        // What a start before this one began.
+        var setAside = try Self.finishNewIncarnation(path: path)
+        let copies = Self.copies(path)
         let exists = copies.contains { access($0, F_OK) == 0 }
         var found: NodeIdentity?
         for copy in copies {
@@ -91,7 +118,7 @@ package final class DataDirectory: Sendable {
                     "The two copies of node.identity in \(path) are of two nodes: files were copied here from another data directory. Take away the one that is not of this node."
                 )
             }
-            if identity.run > found?.run ?? 0 { found = identity }
+            if found == nil || identity.run > found!.run { found = identity }
         }
         if var identity = found {
             guard identity.node == node else {
@@ -107,25 +134,36 @@ package final class DataDirectory: Sendable {
             // A snapshot is made of entries that the journal had.
             let hasSegments = Files.list(path + "/journal").contains { SegmentFiles.number(of: $0) != nil }
             if !hasSegments, Files.list(path + "/snapshots").contains(where: { $0.hasSuffix(".snapshot") }) {
-                throw DirectoryRefused(
-                    "The data directory \(path) has snapshots and no journal: what this node promised is lost. Restore journal/ from where it went, or move the directory away and let the node join anew."
-                )
+                let kept = try Self.keptSeed(path: path, cluster: identity.cluster, given: seed)
+                guard kept.peers.count > 1 else {
+                    throw DirectoryRefused(
+                        "The data directory \(path) has snapshots and no journal: what this node promised is lost, and no other node has it. Restore journal/ from where it went."
+                    )
+                }
+                setAside = try Self.setAside(path: path, node: node, seed: kept, before: identity, after: identity.run)
+                identity = try Self.identity(path: path)!
             }
-            let kept = try Self.keptSeed(path: path, identity: identity, given: seed)
-            identity.run += 1
-            // One after the other, so that a torn write of one leaves the other; both, so that rot of one does not take
-            // the node back to a run that its peers have seen already.
-            for copy in copies { try Files.replace(copy, with: IdentityFile.encode(identity), directory: path) }
-            return (identity, kept)
+            let kept = try Self.keptSeed(path: path, cluster: identity.cluster, given: seed)
+            identity.begin()
+            try Self.write(identity, path: path)
+            return (identity, kept, setAside)
         }
         if exists {
-            throw DirectoryRefused(
-                "Neither copy of node.identity in \(path) can be read: this disk counts as lost. Move the directory away; the node has to join anew."
-            )
+            let kept = try Self.keptSeed(path: path, cluster: seed?.cluster, given: seed)
+            guard kept.peers.count > 1, kept.peers.contains(where: { $0.node == node }) else {
+                throw DirectoryRefused(
+                    "Neither copy of node.identity in \(path) can be read, and no other node has what was here: restore one of them from a copy."
+                )
+            }
+            setAside = try Self.setAside(path: path, node: node, seed: kept, before: nil, after: 0)
+            var identity = try Self.identity(path: path)!
+            identity.begin()
+            try Self.write(identity, path: path)
+            return (identity, kept, setAside)
         }
         // A format that was cut short leaves these.
         let early = ["LOCK", "cluster.seed", "cluster.seed.new", "node.identity.a.new"]
-        guard try Files.names(in: path).allSatisfy(early.contains) else {
+        guard try Files.names(in: path).allSatisfy({ early.contains($0) || Self.isSetAside($0) }) else {
             throw DirectoryRefused(
                 "The directory \(path) holds files that are not a node's: choose an empty one with --dir.")
         }
@@ -139,17 +177,20 @@ package final class DataDirectory: Sendable {
                 "The cluster seed names no node \(node): it has \(seed.peers.map { "\($0.node)" }.joined(separator: ", "))."
             )
         }
-        let identity = NodeIdentity(cluster: seed.cluster, node: node, incarnation: own.member.incarnation, run: 1)
+        // Under the name that the seed gives. Where this is not the cluster's birth, the others know of an earlier start,
+        // and this disk finds out that it is a new one in the place of one that is lost.
+        var identity = NodeIdentity(cluster: seed.cluster, node: node, incarnation: own.member.incarnation, run: 0)
+        identity.begin()
         try Files.replace(path + "/cluster.seed", with: Array(seed.text.utf8), directory: path)
-        for copy in copies { try Files.replace(copy, with: IdentityFile.encode(identity), directory: path) }
-        return (identity, seed)
+        try Self.write(identity, path: path)
+        return (identity, seed, setAside)
     }
 
     /// The copy of the cluster's seed that was made at the format; where it is bad, the one given takes its place.
-    private static func keptSeed(path: String, identity: NodeIdentity, given: ClusterSeed?) throws -> ClusterSeed {
+    private static func keptSeed(path: String, cluster: ClusterID?, given: ClusterSeed?) throws -> ClusterSeed {
         do {
             let kept = try ClusterSeed(text: String(decoding: Files.read(path + "/cluster.seed"), as: UTF8.self))
-            if kept.cluster == identity.cluster { return kept }
+            if kept.cluster == cluster ?? kept.cluster { return kept }
         } catch {}
         guard let given else {
             throw DirectoryRefused(
@@ -187,7 +228,7 @@ package final class DataDirectory: Sendable {
                     bad.append(name)
                     continue
                 }
-                if identity.run > found?.run ?? 0 { found = identity }
+                if found == nil || identity.run > found!.run { found = identity }
             }
         } catch {
             if fd >= 0 { close(fd) }
@@ -200,7 +241,15 @@ package final class DataDirectory: Sendable {
     package var snapshotsPath: String { self.path + "/snapshots" }
 }
 
-/// `node.identity.*`: u32 checksum, "KIDN", u32 version, cluster, node, incarnation, u64 run. 56 bytes, little-endian.
+/// Lets go with its last holder.
+final class DirectoryLock: Sendable {
+    private let descriptor: Int32
+    init(descriptor: Int32) { self.descriptor = descriptor }
+    deinit { close(self.descriptor) }
+}
+
+/// `node.identity.*`: u32 checksum, "KIDN", u32 version, cluster, node, incarnation, u64 run, history (`RunHistory`);
+/// little-endian.
 package enum IdentityFile {
     static let magic: UInt32 = 0x4e44_494b
     static let version: UInt32 = 1
@@ -214,6 +263,7 @@ package enum IdentityFile {
         out.append(littleEndian: identity.cluster.low)
         out.append(identity.member)
         out.append(littleEndian: identity.run)
+        identity.history.encode(into: &out)
         out.replace(at: 0, littleEndian: CRC32C.of(out[4...]))
         return out
     }
@@ -232,10 +282,13 @@ package enum IdentityFile {
                 )
             }
             guard let high = try? reader.read(UInt64.self), let low = try? reader.read(UInt64.self),
-                let member = try? reader.member(), let run = try? reader.read(UInt64.self)
+                let member = try? reader.member(), let run = try? reader.read(UInt64.self), run < PeerRuns.runLimit,
+                let history = try? RunHistory(&reader), reader.remaining == 0
             else { return nil }
-            return NodeIdentity(
+            var identity = NodeIdentity(
                 cluster: ClusterID(high: high, low: low), node: member.node, incarnation: member.incarnation, run: run)
+            identity.history = history
+            return identity
         }
     }
 }

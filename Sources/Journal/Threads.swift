@@ -3,20 +3,20 @@ import Glibc
 package import Replication
 
 /// Wakes one waiting thread. A signal raised while nobody waits is kept.
-final class Signal: @unchecked Sendable {
+package final class Signal: @unchecked Sendable {
     // @unchecked: a semaphore is made for use by several threads, and stays where it is for this object's life.
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
 
-    init() { sem_init(self.semaphore, 0, 0) }
+    package init() { sem_init(self.semaphore, 0, 0) }
 
     deinit {
         sem_destroy(self.semaphore)
         self.semaphore.deallocate()
     }
 
-    func raise() { sem_post(self.semaphore) }
+    package func raise() { sem_post(self.semaphore) }
 
-    func wait() { while sem_wait(self.semaphore) != 0 {} }
+    package func wait() { while sem_wait(self.semaphore) != 0 {} }
 
     /// - Returns: false where the time passed without a signal.
     @discardableResult

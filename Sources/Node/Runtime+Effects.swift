@@ -30,6 +30,7 @@ extension Runtime {
         }
         self.redis.flush()
         for action in self.core.effects.snapshots { self.perform(action) }
+        if let (bytes, version) = self.core.effects.peerRuns { self.runs.replace(with: bytes, version: version) }
         for (group, index) in self.core.effects.obsoleteSnapshots { self.snapshots.remove(group, below: index) }
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn
@@ -78,13 +79,39 @@ extension Runtime {
                 "snapshot sent", metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
         case .snapshotInstalled(let group, let index):
             self.logger.notice("snapshot installed", metadata: ["group": "\(group)", "index": "\(index)"])
-        case .staleRun(let node, let run):
-            self.end(
-                ServerError(
-                    code: 73,
-                    message:
-                        "This data directory is an older copy: node \(node) has seen run \(run) of this node, and this is run \(self.identity.run). It must not vote with what it forgot. Move the directory away and let the node join anew."
-                ))
+        case .diskLost(let node, let run):
+            self.logger.error(
+                "this disk is empty, or an older copy: it does not go on under its name, and joins as a new one",
+                metadata: [
+                    "seenBy": "\(node)", "lastRun": "\(run)", "run": "\(self.identity.run)",
+                    "incarnation": "\(self.identity.incarnation)",
+                ])
+            self.end(.anew(after: run))
+        case .runBehind(let run):
+            self.logger.notice(
+                "starts again under a later number", metadata: ["lastRun": "\(run)", "run": "\(self.identity.run)"])
+            self.end(.continued(after: run))
+        case .unproven(let missing, let isNewborn):
+            self.logger.notice(
+                isNewborn
+                    ? "waits: a cluster is born when all its first nodes have met"
+                    : "waits for more nodes before it votes",
+                metadata: ["for": "\(missing.map { "\($0)" }.joined(separator: ","))"])
+        case .retiredPeer(let member):
+            self.logger.warning(
+                "a disk in whose place another has come is refused: nothing that it says counts",
+                metadata: ["peer": "\(member.node)", "incarnation": "\(member.incarnation)"])
+        case .learnerAdded(let group, let member):
+            self.logger.notice(
+                "a node with a new disk joins as a learner",
+                metadata: ["group": "\(group)", "peer": "\(member.node)", "incarnation": "\(member.incarnation)"])
+        case .promoted(let group, let member, let old):
+            self.logger.notice(
+                "a node with a new disk takes its old one's place as a voter",
+                metadata: [
+                    "group": "\(group)", "peer": "\(member.node)", "incarnation": "\(member.incarnation)",
+                    "old": "\(old.incarnation)",
+                ])
         case .sessionRefused(let group, let node, let run):
             self.logger.warning(
                 "commands of a retired run refused",

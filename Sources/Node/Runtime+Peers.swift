@@ -10,8 +10,7 @@ extension Runtime: PeerTransportDelegate {
     func peerConnected(_ hello: Hello) {
         self.begin()
         self.redisAddresses[hello.member.node] = (hello.redisHost, Int(hello.redisPort))
-        if let write = self.runs.record(hello.run, of: hello.member.node) { self.snapshots.perform(write) }
-        self.core.peerConnected(hello.member, run: hello.run.run, seenOfUs: hello.seen)
+        self.core.peerConnected(hello.member, history: hello.history)
         self.scheduleTurn()
     }
 
@@ -34,14 +33,26 @@ extension Runtime: PeerTransportDelegate {
 
     func receivedBatchEnd() { self.scheduleTurn() }
 
-    func runSeen(of node: NodeID) -> RunMark { self.runs.seen(of: node) }
+    func isRetired(_ member: MemberID) -> Bool { self.core.isRetired(member) }
+
+    /// The file of the peers' runs was replaced, or could not be.
+    func peerRunsWritten(_ version: UInt64, _ error: FileError?) {
+        self.begin()
+        if let error {
+            self.logger.error("the peers' runs cannot be noted", metadata: ["reason": "\(error)"])
+            self.core.peerRunsFailed(version)
+        } else {
+            self.core.peerRunsDurable(version)
+        }
+        self.scheduleTurn()
+    }
 
     /// Hands over what the heartbeat thread recorded, then lets the core judge silence: in this order, or a beat that
     /// has arrived would count as missing.
     func readHeartbeats() {
         for peer in self.seed.peers where peer.node.rawValue != self.configuration.node {
             guard let beat = self.heartbeats.latest(of: peer.node) else { continue }
-            self.transport.drop(peer.node, olderThan: beat.run)
+            self.transport.drop(peer.node, unlike: beat.run)
             self.core.heard(peer.node, at: beat.at, coreAge: beat.coreAge, syncAge: beat.syncAge)
         }
         self.core.judgeSilence()

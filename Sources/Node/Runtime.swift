@@ -25,7 +25,7 @@ final class Runtime {
     let logger: Logger
     let transport: PeerTransport
     let redis: RedisServer
-    let runs: PeerRuns
+    let runs: PeerRunsFile
     /// Redis addresses that the peers told of themselves.
     var redisAddresses: [NodeID: (host: String, port: Int)] = [:]
 
@@ -39,7 +39,7 @@ final class Runtime {
     private var wakeAt: Instant?
     private var peerPort: Int
     var onReady: (() -> Void)?
-    var onEnd: ((ServerError?) -> Void)?
+    var onEnd: ((ServerEnd) -> Void)?
     private var isEnded = false
 
     init(_ parts: StartParts, loop: any EventLoop) {
@@ -52,11 +52,11 @@ final class Runtime {
         self.heartbeats = parts.heartbeats
         self.logger = parts.logger
         self.peerPort = parts.local.listenPort
-        self.runs = PeerRuns(directory: parts.directory)
+        self.runs = parts.runs
         var core = NodeConfiguration(
-            cluster: parts.identity.cluster, me: parts.identity.member, run: parts.identity.run,
+            cluster: parts.identity.cluster, me: parts.identity.member, history: parts.identity.history,
             founders: parts.seed.peers.map(\.member), seed: UInt64.random(in: 0...UInt64.max))
-        core.runToken = parts.local.run.token
+        core.peerRuns = parts.peerRuns
         core.requestTimeout = .milliseconds(UInt64(parts.configuration.requestTimeoutMilliseconds))
         core.checkpointBytes = parts.configuration.checkpointBytes
         core.checkpointInterval = .seconds(UInt64(parts.configuration.checkpointSeconds))
@@ -149,7 +149,7 @@ final class Runtime {
             self.onReady = nil
             onReady()
         }
-        if self.core.isStopped { self.end(nil) }
+        if self.core.isStopped { self.end(.stopped) }
     }
 
     // MARK: Time
@@ -212,12 +212,14 @@ final class Runtime {
         self.scheduleTurn()
     }
 
-    func end(_ error: ServerError?) {
+    func end(_ error: ServerError) { self.end(.failed(error)) }
+
+    func end(_ end: ServerEnd) {
         guard !self.isEnded else { return }
         self.isEnded = true
         self.tick?.cancel()
         self.wake?.cancel()
-        self.onEnd?(error)
+        self.onEnd?(end)
     }
 }
 

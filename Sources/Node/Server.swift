@@ -56,16 +56,39 @@ package final class Server: Sendable {
         _ = try? await loop.submit { kintsugi_close_sockets_first() }.get()
         let outcome: Result<Void, ServerError>
         do {
-            let directory = try Self.open(configuration)
-            try await self.serve(directory, loop: loop, logger: logger, ready: ready)
-            outcome = withExtendedLifetime(directory) { .success(()) }
+            try await self.serveOn(loop: loop, logger: logger, ready: ready)
+            outcome = .success(())
         } catch let error as ServerError {
             outcome = .failure(error)
+        } catch let error as DirectoryRefused {
+            outcome = .failure(ServerError(code: 73, message: error.description))
         } catch {
             outcome = .failure(ServerError(code: 1, message: "The node cannot go on: \(error)."))
         }
         try? await group.shutdownGracefully()
         try outcome.get()
+    }
+
+    /// Serves from the directory, and again where its disk turns out to be lost: then as another incarnation.
+    private func serveOn(
+        loop: any EventLoop, logger: Logger, ready: @escaping @Sendable (ReadyAddresses) -> Void
+    ) async throws {
+        var directory = try Self.open(self.configuration)
+        while true {
+            if let aside = directory.setAside {
+                logger.error(
+                    "what was on this disk counts as lost and was put aside; nothing was deleted",
+                    metadata: [
+                        "aside": "\(directory.path)/\(aside)", "incarnation": "\(directory.identity.incarnation)",
+                    ])
+            }
+            switch try await self.serve(directory, loop: loop, logger: logger, ready: ready) {
+            case .stopped: return withExtendedLifetime(directory) {}
+            case .failed(let error): throw error
+            case .anew(let run): directory = try directory.begunAnew(after: run)
+            case .continued(let run): directory = try directory.continued(after: run)
+            }
+        }
     }
 
     private static func open(_ configuration: ServerConfiguration) throws(ServerError) -> DataDirectory {
@@ -84,15 +107,15 @@ package final class Server: Sendable {
     private func serve(
         _ directory: DataDirectory, loop: any EventLoop, logger: Logger,
         ready: @escaping @Sendable (ReadyAddresses) -> Void
-    ) async throws {
+    ) async throws -> ServerEnd {
         let configuration = self.configuration
         let identity = directory.identity
         let local = LocalPeer(
             cluster: identity.cluster, member: identity.member,
-            run: RunMark(run: identity.run, token: UInt64.random(in: 1...UInt64.max)), key: directory.seed.key,
+            history: identity.history, key: directory.seed.key,
             listenHost: configuration.peerHost, listenPort: configuration.peerPort, redisHost: configuration.redisHost,
             redisPort: configuration.redisPort)
-        let peers = directory.seed.peers.filter { $0.member != identity.member }.map {
+        let peers = directory.seed.peers.filter { $0.node != identity.node }.map {
             PeerAddress(member: $0.member, host: $0.host, port: $0.port)
         }
 
@@ -118,6 +141,9 @@ package final class Server: Sendable {
         }
         let snapshots = try SnapshotStore(directory: directory.snapshotsPath) { inbox.snapshot($0) }
         defer { snapshots.close() }
+        let peerRuns = PeerRunsFile.read(directory: directory.path, logger: logger)
+        let runs = PeerRunsFile(directory: directory.path) { inbox.peerRuns($0, $1) }
+        defer { runs.close() }
         let heartbeats: Heartbeats
         do {
             heartbeats = try Heartbeats(
@@ -138,8 +164,8 @@ package final class Server: Sendable {
         let start = StartParts(
             configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
             journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
-            directory: directory.path)
-        let end = loop.makePromise(of: ServerError?.self)
+            runs: runs, peerRuns: peerRuns)
+        let end = loop.makePromise(of: ServerEnd.self)
         let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
             let runtime = Runtime(start, loop: loop)
             runtime.onEnd = { end.succeed($0) }
@@ -156,9 +182,9 @@ package final class Server: Sendable {
             return state.isRequested
         }
         if isRequested { stop() }
-        let error = try await end.futureResult.get()
+        let outcome = try await end.futureResult.get()
         try? await loop.submit { runtime.value.close() }.get()
-        if let error { throw error }
+        return outcome
     }
 
     private static func explain(_ error: any Error, _ configuration: ServerConfiguration) -> any Error {
@@ -169,6 +195,17 @@ package final class Server: Sendable {
                 "The \(error.what) port \(error.host):\(error.port) cannot be used: \(error.reason). Choose another with --\(error.what)-listen, or end what uses it."
         )
     }
+}
+
+/// How one start of a node ends.
+enum ServerEnd: Sendable {
+    case stopped
+    case failed(ServerError)
+    /// The disk counts as lost, whoever found out: the directory begins anew, and the node serves again as another
+    /// incarnation, its runs numbered on from the latest that is known of it.
+    case anew(after: Run)
+    /// The same disk begins another run, numbered after one that its predecessor had.
+    case continued(after: Run)
 }
 
 /// What a runtime is made of.
@@ -183,7 +220,8 @@ struct StartParts: Sendable {
     var heartbeats: Heartbeats
     var groups: [GroupID: RecoveredGroup]
     var logger: Logger
-    var directory: String
+    var runs: PeerRunsFile
+    var peerRuns: PeerRuns
 }
 
 struct ListenFailed: Error {
@@ -208,6 +246,11 @@ final class Inbox: Sendable {
     func journal(_ completion: JournalCompletion) {
         guard let runtime = self.runtime.withLock({ $0 }) else { return }
         self.loop.execute { runtime.value.journalCompleted(completion) }
+    }
+
+    func peerRuns(_ version: UInt64, _ error: FileError?) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.peerRunsWritten(version, error) }
     }
 
     func snapshot(_ done: SnapshotStore.Done) {

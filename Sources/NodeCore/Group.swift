@@ -47,6 +47,10 @@ final class Group {
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
     var suspected: [(node: NodeID, run: Run, term: Term)] = []
 
+    /// Those that committed memberships named and that are not retired; and the last one that was looked at.
+    var namedMembers: Set<MemberID> = []
+    var checkedMembership: Membership?
+
     init(id: GroupID, replica: consuming Replica, machine: StateMachine, origin: OriginStream) {
         self.id = id
         self.replica = replica

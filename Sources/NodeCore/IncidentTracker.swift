@@ -15,6 +15,9 @@ package struct IncidentTracker {
         var leaderless: [(group: GroupID, term: Term)]
         var isDirty = true
 
+        /// Its end is for others to see. That of a node's own lost disk it can tell itself, when it leads again.
+        func isStop(of node: NodeID) -> Bool { self.node == node && self.cause != .diskLost }
+
         var report: Incident {
             Incident(
                 kind: .node, cause: self.cause, node: self.node, run: self.run, isPlanned: self.isPlanned,
@@ -40,9 +43,16 @@ package struct IncidentTracker {
         _ node: NodeID, run: Run, cause: Incident.Cause, lastGood: Instant, led: [(group: GroupID, term: Term)],
         now: Instant, wall: WallTime
     ) {
-        guard !self.open.contains(where: { $0.node == node && $0.run == run }) else { return }
+        guard !self.open.contains(where: { $0.node == node && $0.run == run && $0.cause != .diskLost }) else { return }
         let window = lastGood.nanoseconds == 0 ? 0 : now - lastGood
         self.add(node, run: run, cause, isPlanned: false, window: window, led: led, now: now, wall: wall)
+    }
+
+    /// A node came back with an empty disk, or an old one. `run`: the last that the disk before was known with.
+    package mutating func diskLost(_ node: NodeID, run: Run, lastGood: Instant, now: Instant, wall: WallTime) {
+        guard !self.open.contains(where: { $0.node == node && $0.cause == .diskLost }) else { return }
+        let window = lastGood.nanoseconds == 0 || lastGood > now ? 0 : now - lastGood
+        self.add(node, run: run, .diskLost, isPlanned: false, window: window, led: [], now: now, wall: wall)
     }
 
     /// This node is about to stop, and hands over the groups it leads.
@@ -103,7 +113,7 @@ package struct IncidentTracker {
     /// leadership.
     package mutating func tick(serving: Int, all: Int, isBack: (NodeID) -> Bool, leadsSystem: Bool, now: Instant) {
         let sample = Incident.Sample(serving: UInt32(serving), all: UInt32(all))
-        for at in self.open.indices where self.open[at].node != self.me {
+        for at in self.open.indices where !self.open[at].isStop(of: self.me) {
             let age = now - self.open[at].detectedAt
             func setSample(_ slot: Int) {
                 guard self.open[at].account.samples[slot] == nil else { return }
@@ -136,7 +146,8 @@ package struct IncidentTracker {
             self.open[at].isDirty = false
             reports.append(CatalogCommand.report(self.open[at].report).encoded())
         }
-        self.open.removeAll { $0.account.closed != nil || ($0.node == self.me && $0.leaderless.isEmpty) }
+        let me = self.me
+        self.open.removeAll { $0.account.closed != nil || ($0.isStop(of: me) && $0.leaderless.isEmpty) }
         return reports
     }
 

@@ -1,14 +1,17 @@
+package import Formats
 package import Replication
 
 /// What a node's core needs to know of itself before its first event. Immutable for the life of a run.
 package struct NodeConfiguration: Sendable {
     package var cluster: ClusterID
     package var me: MemberID
-    package var run: Run
-    /// Tells this start from another of the same number.
-    package var runToken: UInt64 = 0
+    package var run: Run { self.history.last.run }
+    /// The starts of this disk; the last is this one.
+    package var history: RunHistory
     /// The members of every group at the cluster's birth; where a group's log or snapshot says otherwise, that counts.
     package var founders: [MemberID]
+    /// What the file of that name held; not complete where there was none, or it could not be read.
+    package var peerRuns = PeerRuns()
     /// Seeds every random choice of the core (election timeouts).
     package var seed: UInt64
     /// How long a client's request is held before it is answered with an error.
@@ -30,10 +33,10 @@ package struct NodeConfiguration: Sendable {
     package var snapshotBlockBytes = 64 << 10
     package var cacheShards = 4096
 
-    package init(cluster: ClusterID, me: MemberID, run: Run, founders: [MemberID], seed: UInt64) {
+    package init(cluster: ClusterID, me: MemberID, history: RunHistory, founders: [MemberID], seed: UInt64) {
         self.cluster = cluster
         self.me = me
-        self.run = run
+        self.history = history
         self.founders = founders
         self.seed = seed
     }

@@ -1,6 +1,7 @@
 import Cache
 import Catalog
 import DequeModule
+import Formats
 package import Replication
 
 extension NodeCore {
@@ -66,6 +67,21 @@ extension NodeCore {
             }
         } else {
             self.effects.events.append(.sessionRefused(group.id, node, run))
+            self.foundLaterSession(group.sessions.run(of: node))
+        }
+    }
+
+    /// The group's log has a session of a later run of this node.
+    private func foundLaterSession(_ run: Run) {
+        guard !self.isDiskLost else { return }
+        if self.configuration.founders.contains(self.configuration.me) {
+            var runs = PeerRuns()
+            runs.add(self.configuration.me, RunMark(run: run, token: 0))
+            self.loseDisk(seenBy: self.configuration.me.node, runs)
+        } else {
+            // The former disk's.
+            self.isDiskLost = true
+            self.effects.events.append(.runBehind(run))
         }
     }
 

@@ -29,7 +29,9 @@ extension NodeCore {
     /// Nodes in full service as far as this one can tell: they answer, and where this one leads, they are at most 1,000
     /// entries behind.
     private func isServing(_ peer: Peer) -> Bool {
-        guard peer.isConnected, !peer.isSuspected else { return false }
+        guard peer.isConnected, !peer.isSuspected, !peer.isStale, self.isVoterEverywhere(peer.member) else {
+            return false
+        }
         return self.groups.allSatisfy { group in
             !group.isLeader || group.replica.matchIndex(of: peer.member) + 1000 >= group.replica.lastIndex
         }
@@ -40,9 +42,14 @@ extension NodeCore {
         let serving = self.peers.reduce(1) { $0 + (self.isServing($1) ? 1 : 0) }
         self.tickDiskAccount(serving: serving)
         let system = self.group(.system)!
+        self.bookLostDisks()
         self.incidents.tick(
             serving: serving, all: self.peers.count + 1,
-            isBack: { node in self.peers.contains { $0.member.node == node && self.isServing($0) } },
+            isBack: { node in
+                node == self.configuration.me.node
+                    ? self.isVoterEverywhere(self.configuration.me)
+                    : self.peers.contains { $0.member.node == node && self.isServing($0) }
+            },
             leadsSystem: system.isLeader, now: self.now)
         guard self.incidents.hasReports || self.diskAccount.hasReport, system.origin.outstandingCommands < 256 else {
             return

@@ -12,6 +12,8 @@ package struct ReplicaInspection: Sendable {
     /// Last index that is gone from memory.
     package var base: LogIndex
     package var last: LogIndex
+    /// Of the committed membership; none while a change is under way.
+    package var voters: [MemberID]
 }
 
 extension NodeCore {
@@ -19,7 +21,8 @@ extension NodeCore {
         guard let group = self.group(id) else { return nil }
         return ReplicaInspection(
             role: group.replica.role, term: group.replica.term, commit: group.replica.commitIndex,
-            applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex)
+            applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex,
+            voters: group.replica.isMembershipChanging ? [] : group.replica.membership.voters)
     }
 
     /// The hash of the entry at an index, and so of all before it; nil where it is not in memory. O(1).
@@ -55,6 +58,12 @@ extension NodeCore {
 }
 
 extension NodeCore {
+    /// Lost disks in this node's copy of the ledger whose nodes are not yet in full service.
+    package var lostDisksOpen: Int {
+        guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }
+        return catalog.incidents.reduce(0) { $0 + ($1.cause == .diskLost && $1.closed == nil ? 1 : 0) }
+    }
+
     /// Incidents in this node's copy of the ledger.
     package var incidentCount: Int {
         guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }

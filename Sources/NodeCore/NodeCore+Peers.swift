@@ -3,18 +3,32 @@ package import Replication
 
 /// Another node, as this one sees it.
 struct Peer {
-    let member: MemberID
+    /// Of its present or last connection; before the first as the membership has it.
+    var member: MemberID
     /// Of its present or last connection; 0 before the first.
     var run: Run = 0
     var isConnected = false
-    /// It has told us, in this run of ours, which runs of ours it has seen.
-    var wasHeard = false
+    var connectedAt = Instant(nanoseconds: 0)
+    /// What it showed of its disk's starts.
+    var history = RunHistory()
+    /// That is an older copy, or an empty disk under an old name: the peer will find out that it is lost.
+    var isStale = false
+    /// It has told us that it has noted this run of ours,
+    var hasNoted = false
+    /// that it remembers all that it ever noted,
+    var remembersAll = false
+    /// and what, which counts when our file has it.
+    var heardVersion: UInt64 = 0
+    /// It is to be told what we remember, when our file has this version.
+    var owesVersion: UInt64?
     /// The connection ended and the re-dial was refused.
     var isRefused = false
     /// Its heartbeats stay away.
     var isSilent = false
     /// The last good sign of life.
     var lastGood = Instant(nanoseconds: 0)
+    /// The last of the run before.
+    var goodBefore = Instant(nanoseconds: 0)
 
     var isSuspected: Bool { self.isRefused || self.isSilent }
 
@@ -26,8 +40,14 @@ extension NodeCore {
     // MARK: Messages
 
     package func receive(_ message: PeerMessage, from member: MemberID) {
-        if let at = self.peers.firstIndex(where: { $0.member == member }) { self.peers[at].lastGood = self.now }
+        guard let at = self.peers.firstIndex(where: { $0.member == member }) else { return }
+        self.peers[at].lastGood = self.now
+        if case .runs(let runs) = message { return self.receiveRuns(runs, from: at) }
+        // Of a disk in whose place another has come only that counts.
+        guard !self.memory.runs.isRetired(member), !self.isDiskLost else { return }
         switch message {
+        case .runs:
+            break
         case .replica(let message):
             // A message is its sender's only if the connection says so too.
             guard message.from == member, message.to == self.configuration.me else { return }
@@ -70,27 +90,37 @@ extension NodeCore {
 
     // MARK: Connections
 
-    /// The data connection to a member is up. `seenOfUs`: the latest run of this node that the peer has seen.
-    package func peerConnected(_ member: MemberID, run: Run, seenOfUs: RunMark) {
-        guard let at = self.peers.firstIndex(where: { $0.member == member }) else { return }
-        let own = RunMark(run: self.configuration.run, token: self.configuration.runToken)
-        if seenOfUs.run > own.run || (seenOfUs.run == own.run && seenOfUs.token != own.token) {
-            // Our disk is an older copy of one that went on without it: what it promised since is forgotten.
-            self.effects.events.append(.staleRun(seenBy: member.node, seenOfUs.run))
-            return
+    /// Before any connection: who is behind the numbers, by this node's own log and not by the cluster's seed.
+    func meet(_ membership: Membership) {
+        for at in self.peers.indices {
+            let node = self.peers[at].member.node
+            if let member = membership.voters.first(where: { $0.node == node }) { self.peers[at].member = member }
         }
+    }
+
+    /// The data connection to a node is up, and this is who it is: any incarnation of a known node that has the
+    /// cluster's key. What it says counts as far as the groups' logs name it.
+    package func peerConnected(_ member: MemberID, history: RunHistory) {
+        guard let at = self.peers.firstIndex(where: { $0.member.node == member.node }) else { return }
+        let run = history.last.run
         let before = self.peers[at].run
-        if before != 0, run > before, !self.peers[at].isSuspected {
+        let isSame = member == self.peers[at].member && history.last == self.peers[at].history.last
+        if before != 0, !isSame, !self.peers[at].isSuspected {
             self.suspect(member.node, run: before, .restarted)
+        }
+        if !isSame { self.peers[at].goodBefore = self.peers[at].lastGood }
+        if member != self.peers[at].member {
+            self.peers[at].member = member
+            self.peers[at].hasNoted = false
         }
         self.peers[at].run = run
         self.peers[at].isConnected = true
-        self.peers[at].wasHeard = true
+        self.peers[at].connectedAt = self.now
         self.peers[at].isRefused = false
         self.peers[at].lastGood = self.now
-        self.considerAbstaining()
+        self.meet(at, with: history)
         for group in self.groups {
-            group.replica.connected(member.node, now: self.now, into: &group.effects)
+            group.replica.connected(member, now: self.now, into: &group.effects)
             self.resumeSending(group, to: member)
         }
         self.reconsiderSuspicions()
@@ -165,7 +195,7 @@ extension NodeCore {
             for group in self.groups {
                 guard let at = group.suspected.firstIndex(where: { $0.node == peer.member.node }) else { continue }
                 let suspicion = group.suspected[at]
-                if peer.run != suspicion.run, group.replica.leader == peer.member,
+                if peer.run != suspicion.run, group.replica.leader?.node == peer.member.node,
                     group.replica.term == suspicion.term
                 {
                     continue
@@ -178,12 +208,5 @@ extension NodeCore {
                 self.effects.events.append(.trusted(peer.member.node))
             }
         }
-    }
-
-    /// Before its first vote in a run, a node has heard from a majority which runs of it they know.
-    private func considerAbstaining() {
-        let heard = self.peers.reduce(1) { $0 + ($1.wasHeard ? 1 : 0) }
-        guard heard * 2 > self.configuration.founders.count else { return }
-        for group in self.groups { group.replica.abstain(false) }
     }
 }

@@ -170,7 +170,8 @@ extension NodeCore {
     /// The blocks of this turn, and those that a new leader must be sent again.
     func sendOrQueue(_ group: Group) {
         group.origin.seal(now: self.now)
-        guard let served = group.servedBy else { return }
+        // A run that is not noted could be begun a second time, and its session with it.
+        guard let served = group.servedBy, self.isProven else { return }
         let me = self.configuration.me.node
         switch group.origin.state {
         case .closed:

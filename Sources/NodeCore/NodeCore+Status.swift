@@ -28,7 +28,8 @@ extension NodeCore {
             GroupStatus(
                 id: group.id, role: group.replica.role, term: group.replica.term, leader: group.replica.leader?.node,
                 commit: group.replica.commitIndex, applied: group.appliedIndex, last: group.replica.lastIndex,
-                isRecovering: group.incoming?.machine != nil)
+                isRecovering: group.incoming?.machine != nil
+                    || !group.replica.committedMembership.voters.contains(self.configuration.me))
         }
     }
 

@@ -46,6 +46,16 @@ package final class NodeCore {
     var diskAccount: DiskAccount
     /// When the journal last said that something is durable.
     var lastJournalled: Instant
+    var memory: RunMemory
+    /// Enough others have noted this run: it may vote, acknowledge and open sessions.
+    var isProven = false
+    /// Nothing that this node says counts any more: it has to begin anew.
+    var isDiskLost = false
+    /// Of the cluster's first nodes, and on an empty disk: at the cluster's birth, or where all was wiped.
+    let isNewborn: Bool
+    let startedAt: Instant
+    var hasSaidUnproven = false
+    var ledgerCheckedAt = Instant(nanoseconds: 0)
 
     /// Releases of a journal batch.
     struct AwaitingJournal {
@@ -67,7 +77,14 @@ package final class NodeCore {
         self.detector = detector
         self.diskAccount = DiskAccount(me: configuration.me.node, run: configuration.run)
         self.lastJournalled = now
-        self.peers = configuration.founders.filter { $0 != configuration.me }.map { Peer(member: $0) }
+        self.memory = RunMemory(configuration.peerRuns)
+        self.startedAt = now
+        let isEmpty = recovered.values.allSatisfy {
+            $0.hardState == .initial && $0.snapshot == nil && $0.entries.isEmpty && $0.isWhole
+        }
+        self.isNewborn =
+            isEmpty && !configuration.peerRuns.isComplete && configuration.founders.contains(configuration.me)
+        self.peers = configuration.founders.filter { $0.node != configuration.me.node }.map { Peer(member: $0) }
         // So that a late answer to an earlier run's question is no answer to one of this run.
         self.lastReadTicket = self.random.next() >> 1
         let hashKey = HashKey(configuration.cluster)
@@ -83,7 +100,10 @@ package final class NodeCore {
                     id: id, replica: Replica(replica, restored: restored, now: now), machine: self.emptyMachine(id),
                     origin: OriginStream(node: configuration.me.node, run: configuration.run)))
             let made = self.groups[self.groups.count - 1]
-            if configuration.founders.count > 1 { made.replica.abstain(true) }
+            made.replica.abstain(true)
+            made.namedMembers.formUnion(configuration.founders)
+            made.namedMembers.formUnion(made.replica.membership(at: made.replica.log.baseIndex).all)
+            if id == .system { self.meet(made.replica.membership) }
             made.persistedIndex = made.replica.lastIndex
             made.checkpoint.lastAt = now
             if let mark = group?.snapshot {
@@ -131,8 +151,11 @@ package final class NodeCore {
             self.considerCheckpoint(of: group)
             self.considerTime(of: group)
             self.superviseSnapshots(of: group)
+            self.considerReplacements(in: group)
         }
         self.superviseDisk()
+        self.considerPatience()
+        self.considerRetirements()
         self.tickIncidents()
     }
 
@@ -163,6 +186,7 @@ package final class NodeCore {
     package func endTurn() {
         for group in self.groups { self.advance(group) }
         self.considerWaits()
+        self.settleRuns()
         self.gatherJournal()
         if self.isStopping { self.continueStop() }
     }

@@ -19,6 +19,8 @@ package struct NodeEffects: ~Copyable {
     /// 2. The one at 150 is finished too. Were all but the newest two files removed now, 50 would be gone.
     /// 3. The power goes before the marks are durable: the journal names 50, and nobody can read it.
     package var obsoleteSnapshots: [(group: GroupID, below: LogIndex)] = []
+    /// To take the place of the file `peer.runs`; answered by `NodeCore.peerRunsDurable(version)`, or `peerRunsFailed`.
+    package var peerRuns: (bytes: [UInt8], version: UInt64)?
     package var events: [NodeEvent] = []
     /// There is more to do: run another turn at once.
     package var wantsTurn = false
@@ -33,6 +35,7 @@ package struct NodeEffects: ~Copyable {
         self.replies.removeAll(keepingCapacity: true)
         self.snapshots.removeAll(keepingCapacity: true)
         self.obsoleteSnapshots.removeAll(keepingCapacity: true)
+        self.peerRuns = nil
         self.events.removeAll(keepingCapacity: true)
         self.wantsTurn = false
     }
@@ -72,7 +75,17 @@ package enum NodeEvent: Sendable {
     case checkpointDone(GroupID, LogIndex)
     case snapshotSent(GroupID, LogIndex, to: NodeID)
     case snapshotInstalled(GroupID, LogIndex)
-    case staleRun(seenBy: NodeID, Run)
+    /// This disk is empty, or an older copy: a peer remembers a later run of it, or another disk in its place. The node
+    /// ends, and begins anew with another incarnation and a run after the latest that is known of it.
+    case diskLost(seenBy: NodeID, after: Run)
+    /// A node that has promised nothing yet has a number of its run that was its former disk's: it begins anew after it.
+    case runBehind(Run)
+    /// After a while still not enough others have been heard from. `isNewborn`: all are waited for.
+    case unproven(missing: [NodeID], isNewborn: Bool)
+    /// A disk came back in whose place another has come: nothing that it says counts.
+    case retiredPeer(MemberID)
+    case learnerAdded(GroupID, MemberID)
+    case promoted(GroupID, MemberID, old: MemberID)
     case sessionRefused(GroupID, NodeID, Run)
     case sequenceGap(GroupID, expected: UInt64, found: UInt64)
     case handedOver(GroupID)

@@ -104,6 +104,9 @@ package struct SessionTable: Sendable {
         return self.sessions[at].run == run
     }
 
+    /// The run of the node's session; 0 where it has none. O(nodes).
+    func run(of node: NodeID) -> Run { self.sessions.first { $0.node == node }?.run ?? 0 }
+
     /// Position of the session of exactly this run. O(nodes).
     func index(of node: NodeID, run: Run) -> Int? {
         self.sessions.firstIndex { $0.node == node && $0.run == run }

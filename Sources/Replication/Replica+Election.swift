@@ -61,7 +61,7 @@ extension Replica {
 
     var hasTrustedLeader: Bool {
         guard let leader = self.leader else { return false }
-        return !self.suspected.contains(leader.node) && self.votes(leader)
+        return !self.isLost(leader) && self.votes(leader)
     }
 
     mutating func armElection(now: Instant) {

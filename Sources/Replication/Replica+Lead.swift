@@ -68,9 +68,7 @@ extension Replica {
     /// Check-quorum: where the detector holds so many for lost that no majority is left, the leader gives up after an
     /// election timeout, unless a round was confirmed since.
     mutating func considerQuorum(now: Instant) {
-        let suspected = self.suspected
-        let hasQuorum = Quorum.decides(self.membership) { !suspected.contains($0.node) }
-        if hasQuorum { self.quorumLostAt = nil } else if self.quorumLostAt == nil { self.quorumLostAt = now }
+        if self.hasQuorum { self.quorumLostAt = nil } else if self.quorumLostAt == nil { self.quorumLostAt = now }
     }
 
     mutating func superviseLeadership(now: Instant, into effects: inout Effects) {
@@ -107,11 +105,16 @@ extension Replica {
 
     // MARK: Connections
 
-    /// A data connection to the node is up: what was under way to it is lost.
-    public mutating func connected(_ node: NodeID, now: Instant, into effects: inout Effects) {
+    /// A data connection is up: what was under way to its node is lost. It leads to one incarnation of the node; what
+    /// another was sent arrives nowhere.
+    public mutating func connected(_ member: MemberID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
-        if !self.connectedNodes.contains(node) { self.connectedNodes.append(node) }
-        for at in self.peers.indices where self.peers[at].member.node == node {
+        if self.connectedMembers.contains(where: { $0.node == member.node && $0 != member }) {
+            self.disconnected(member.node, now: now, into: &effects)
+            self.owesQuorumCheck = true
+        }
+        if !self.connectedMembers.contains(member) { self.connectedMembers.append(member) }
+        for at in self.peers.indices where self.peers[at].member == member {
             self.peers[at].isConnected = true
             self.peers[at].commitSent = 0
             self.peers[at].roundSent = 0
@@ -125,7 +128,7 @@ extension Replica {
 
     public mutating func disconnected(_ node: NodeID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
-        self.connectedNodes.removeAll { $0 == node }
+        self.connectedMembers.removeAll { $0.node == node }
         for at in self.peers.indices where self.peers[at].member.node == node {
             self.peers[at].isConnected = false
             if case .snapshot = self.peers[at].state { continue }

@@ -22,6 +22,27 @@ extension Replica {
         self.votes(member) || self.membership.learners.contains(member)
     }
 
+    /// Whether a member is held for lost: its node is suspected, or answers with another disk than the member had.
+    func isLost(_ member: MemberID) -> Bool {
+        self.suspected.contains(member.node)
+            || self.connectedMembers.contains { $0.node == member.node && $0 != member }
+    }
+
+    /// Whether enough for a decision are not held for lost.
+    var hasQuorum: Bool { Quorum.decides(self.membership) { !self.isLost($0) } }
+
+    /// A membership is under way whose entry is not known to be committed, or that is joint.
+    public var isMembershipChanging: Bool {
+        let current = self.memberships[self.memberships.count - 1]
+        return current.index > self.commitIndex || !current.membership.outgoing.isEmpty
+    }
+
+    /// Index of the entry that the membership came with.
+    public var membershipIndex: LogIndex { self.memberships[self.memberships.count - 1].index }
+
+    /// The newest membership that is known to be committed.
+    public var committedMembership: Membership { self.membership(at: self.commitIndex) }
+
     func makePeers() -> [Progress] {
         var members = Set<MemberID>()
         members.formUnion(self.membership.voters)
@@ -32,7 +53,7 @@ extension Replica {
             self.peers.first { $0.member == member }
                 ?? Progress(
                     member: member, next: self.log.lastIndex + 1,
-                    isConnected: self.connectedNodes.contains(member.node))
+                    isConnected: self.connectedMembers.contains(member))
         }
     }
 

@@ -92,8 +92,9 @@ public struct Replica: ~Copyable {
     var isTransferCandidate = false
     var held: [HeldRequest] = []
 
-    /// Nodes with a data connection, members or not: one may become a member while it is connected.
-    var connectedNodes: [NodeID] = []
+    /// Who has a data connection, members or not: one may become a member while it is connected. One a node: of two
+    /// incarnations of it the one that connected last.
+    var connectedMembers: [MemberID] = []
     /// The newest append that came while this replica abstains.
     var unanswered: Message?
 

@@ -23,6 +23,8 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case stuckDisk = "stuck-disk"
     case clientDisconnect = "client-disconnect"
     case transfer
+    case wipe
+    case oldCopy = "old-copy"
     case deathAtElection = "death-at-election"
     case deathAtStart = "death-at-start"
     case heartbeatLoss = "heartbeat-loss"
@@ -106,6 +108,10 @@ extension FaultKind {
             .injected(2, "a client goes away with requests under way", World.injectClientDisconnect)
         case .transfer:
             .injected(2, "a leader is asked to hand over", World.injectTransfer)
+        case .wipe:
+            .injected(1, "a disk is emptied while its node is down", World.injectWipe)
+        case .oldCopy:
+            .injected(2, "a copy of a disk is made; or put back, while its node is down", World.injectOldCopy)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

@@ -40,6 +40,17 @@ package struct FaultModel: Sendable, Equatable {
         return model
     }
 
+    /// Disks are lost one after the other, and nodes go down meanwhile: for what an empty disk must not do.
+    package static var disks: FaultModel {
+        var model = FaultModel()
+        model.meanInterval = .milliseconds(150)
+        model[.wipe] = 12
+        model[.oldCopy] = 12
+        model[.processCrash] = 8
+        model[.powerCut] = 8
+        return model
+    }
+
     /// The model of one run.
     func drawn(_ random: inout Random) -> FaultModel {
         guard self.isSwarm else { return self }
@@ -52,11 +63,11 @@ package struct FaultModel: Sendable, Equatable {
 
 // MARK: Words
 
-/// As words, separated by commas: first a preset (`default`, `elections`, `none`; without one, `none`), then changes:
+/// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `none`; without one, `none`), then changes:
 /// `KIND` with its usual weight, `KIND=WEIGHT`, `no-KIND`, `every=MS` for the mean interval, `swarm` or `steady`.
 extension FaultModel: CustomStringConvertible {
     private static var presets: [(name: String, model: FaultModel)] {
-        [("default", FaultModel()), ("none", .none), ("elections", .elections)]
+        [("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks)]
     }
 
     package init(parsing text: String) throws(UnreadableOption) {

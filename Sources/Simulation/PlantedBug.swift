@@ -10,6 +10,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case retriesFailedSync = "retries-failed-sync"
     case acknowledgesFailedBatch = "acknowledges-failed-batch"
     case neverResends = "never-resends"
+    case emptyDiskVotes = "empty-disk-votes"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -23,6 +24,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .retriesFailedSync: "A sync that failed is asked for again, and its success believed."
         case .acknowledgesFailedBatch: "A batch that the disk refused counts as durable."
         case .neverResends: "What waited for a link that was cut never arrives, also when the link is whole again."
+        case .emptyDiskVotes: "An empty disk goes on under its old name: what the others know of it is not heard."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -31,6 +33,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     package var faults: FaultModel {
         switch self {
         case .losesHardState: .elections
+        case .emptyDiskVotes: .disks
         default: FaultModel()
         }
     }

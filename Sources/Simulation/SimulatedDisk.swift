@@ -37,9 +37,27 @@ package final class SimulatedDisk {
     package init() {}
     package struct SyncFailed: Error {}
 
+    /// What a reader of all files would take along: the page cache's content, all of it durable on the copy. O(bytes).
+    func copy() -> SimulatedDisk {
+        let copy = SimulatedDisk()
+        for (name, file) in self.names {
+            let other = File()
+            other.bytes = file.bytes
+            other.durableCount = file.bytes.count
+            copy.names.append((name, other))
+        }
+        copy.durableNames = copy.names
+        return copy
+    }
+
     // MARK: Names
 
     package func file(_ name: String) -> File? { self.names.first { $0.name == name }?.file }
+
+    /// What a power cut would leave under this name, where all its bytes are durable.
+    func durableFile(_ name: String) -> File? {
+        self.durableNames.first { $0.name == name && $0.file.medium.isEmpty }?.file
+    }
 
     /// Names that begin so, sorted.
     package func list(_ prefix: String) -> [String] { self.names.map(\.name).filter { $0.hasPrefix(prefix) }.sorted() }

@@ -1,3 +1,4 @@
+import Formats
 import NodeCore
 import Replication
 
@@ -6,8 +7,7 @@ struct Hello {
     var node: Int
     var member: MemberID
     var run: RunMark
-    /// The latest run that the sender has seen of the other.
-    var seen: RunMark
+    var history: RunHistory
 }
 
 /// One connection between two processes: end 0 dialled, end 1 accepted. Each way is in order and loses nothing; what

@@ -17,6 +17,8 @@ final class SimulatedNode {
         var link: SimulatedConnection?
         /// The peer's, as it said when the connection was made.
         var linkRun: Run = 0
+        var linkMember: MemberID?
+        var linkedAt: Nanoseconds = 0
         var outbox: [UInt8] = []
         var delay: Nanoseconds = 0
         var isDialling = false
@@ -25,7 +27,6 @@ final class SimulatedNode {
         /// Heartbeats under way to this node or in its socket: when each arrives, and what it says.
         var beats: [Beat] = []
         var latest: Beat?
-        var seen = RunMark.none
     }
 
     struct Beat {
@@ -36,8 +37,11 @@ final class SimulatedNode {
     }
 
     let index: Int
-    let member: MemberID
-    let disk: SimulatedDisk
+    /// As the disk has it since the last start.
+    var member: MemberID
+    /// What an empty disk is formatted with.
+    let founder: MemberID
+    var disk: SimulatedDisk
     /// Counts starts and ends of processes: an event of an earlier life is void.
     var life = 0
     var power = Power.down
@@ -57,6 +61,7 @@ final class SimulatedNode {
     // The process.
     var core: NodeCore?
     var run = RunMark.none
+    var history = RunHistory()
     var journal: SimulatedJournal?
     var snapshots: SimulatedSnapshots?
     var peers: [Peer] = []
@@ -66,12 +71,19 @@ final class SimulatedNode {
     var lastTurn: Nanoseconds = 0
     var isSnapshotBusy = false
     var isStopping = false
+    /// The core has found that it has to begin anew, after this run; on another disk, where it is lost.
+    var beginsAnew: (after: Run, isLost: Bool)?
     /// Up to this index of each group commits were checked in this life.
     var checkedCommit: [LogIndex] = [0, 0]
     var wasLeader = [false, false]
     var checkedApplied: [LogIndex] = [0, 0]
 
     // Faults under way.
+    /// An earlier image of the disk, and what its journal may hold.
+    var image: DiskImage?
+    /// The disk was wiped or put back: under whose name it must not go on. Nil once another disk is a voter in its place.
+    var lostMember: MemberID?
+    var isDamaged: Bool { self.lostMember != nil }
     var diskExtra: Nanoseconds = 0
     /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
     var sicknesses = 0
@@ -81,6 +93,7 @@ final class SimulatedNode {
     init(index: Int, member: MemberID, disk: SimulatedDisk) {
         self.index = index
         self.member = member
+        self.founder = member
         self.disk = disk
     }
 

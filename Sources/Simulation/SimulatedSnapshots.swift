@@ -13,14 +13,15 @@ struct SimulatedSnapshots {
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
         /// All blocks in order; nil where the file is gone or bad.
         case loaded(GroupID, LogIndex, blocks: [[UInt8]]?)
+        case peerRunsReplaced(UInt64, isDurable: Bool)
     }
 
     enum Work {
         case action(SnapshotAction)
         /// The journal durably names the snapshot at the index: older ones go.
         case removeOlder(GroupID, than: LogIndex)
-        /// Small file work that must not hold up the core: a file, and what replaces it.
-        case replace(String, [UInt8])
+        /// The file `peer.runs` is replaced, by what has this number.
+        case peerRuns([UInt8], version: UInt64)
     }
 
     private struct Writing {
@@ -55,9 +56,10 @@ struct SimulatedSnapshots {
     mutating func perform() -> Done? {
         guard !self.work.isEmpty else { return nil }
         switch self.work.removeFirst() {
-        case .replace(let name, let bytes):
-            if self.disk.condition == .well { self.disk.replace(name, with: bytes) }
-            return nil
+        case .peerRuns(let bytes, let version):
+            guard self.disk.condition == .well else { return .peerRunsReplaced(version, isDurable: false) }
+            self.disk.replace("peer.runs", with: bytes)
+            return .peerRunsReplaced(version, isDurable: true)
         case .removeOlder(let group, let index):
             self.removeOlder(group, than: index)
             return nil

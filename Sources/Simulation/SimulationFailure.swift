@@ -108,6 +108,9 @@ package struct SimulationReport: Sendable {
     /// Times that a disk became sick, and that hard states were written to a full one.
     package var sickDisks: Int
     package var promises: Int
+    /// Disks found to be lost, and memberships that brought a node back as a voter of a group.
+    package var disksLost: Int
+    package var promotions: Int
     /// From the healing to full service with equal states.
     package var recovery: Nanoseconds
 }

@@ -12,6 +12,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case invoked, answered, clientClosed
         case diskSick, diskWell, diskFailed, diskRecovered
         case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase, clockJump
+        case wiped, oldCopy, diskLost, learner, promoted
     }
 
     /// Simulated time since the run began.
@@ -75,6 +76,11 @@ extension TraceEvent: CustomStringConvertible {
         case .healed: "everything is healed"
         case .clockJump: "its wall clock jumps \(self.b == 1 ? "ahead" : "back") by \(self.a / 1_000_000) ms"
         case .phase: "phase \(self.a)"
+        case .wiped: "finds its disk empty"
+        case .oldCopy: "gets an old copy of its disk back"
+        case .diskLost: "\(self.b == 1 ? "has lost its disk: begins anew" : "is behind: goes on") after run \(self.a)"
+        case .learner: "makes node \(self.b) a learner of group \(GroupID(rawValue: self.a))"
+        case .promoted: "makes node \(self.b) a voter of group \(GroupID(rawValue: self.a))"
         }
     }
 

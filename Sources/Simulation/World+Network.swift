@@ -47,7 +47,7 @@ extension World {
     }
 
     private func hello(of node: SimulatedNode, to peer: SimulatedNode) -> Hello {
-        Hello(node: node.index, member: node.member, run: node.run, seen: node.peers[peer.index].seen)
+        Hello(node: node.index, member: node.member, run: node.run, history: node.history)
     }
 
     func dialFailed(_ node: SimulatedNode, _ peer: SimulatedNode, isRefused: Bool) {
@@ -139,14 +139,12 @@ extension World {
         }
         node.peers[peer.index].outbox.removeAll()
         node.peers[peer.index].link = connection
+        node.peers[peer.index].linkedAt = self.now
         node.peers[peer.index].linkRun = hello.run.run
+        node.peers[peer.index].linkMember = hello.member
         self.note(.connected, node, UInt64(peer.number), hello.run.run)
         self.begin(node)
-        if hello.run.run > node.peers[peer.index].seen.run {
-            node.peers[peer.index].seen = hello.run
-            self.add(.replace("peer.runs", self.peerRuns(of: node)), to: node)
-        }
-        node.core!.peerConnected(hello.member, run: hello.run.run, seenOfUs: hello.seen)
+        node.core!.peerConnected(hello.member, history: hello.history)
         self.scheduleTurn(node)
     }
 
@@ -251,12 +249,14 @@ extension World {
         self.note(.message, node, UInt64(peer.number), UInt64(bytes.count))
         self.begin(node)
         let key = HashKey(self.cluster)
+        let member = node.peers[peer.index].linkMember ?? peer.member
         try bytes.withUnsafeBytes { raw in
             var reader = ByteReader(raw)
             do {
                 while reader.remaining > 0 {
                     let frame = try reader.take(Int(try reader.read(UInt32.self)))
-                    node.core!.receive(try WireCodec.decode(frame, key: key), from: peer.member)
+                    let message = try WireCodec.decode(frame, key: key)
+                    node.core!.receive(self.asBugged(message, for: node), from: member)
                 }
             } catch {
                 throw Violation(.wireRoundTrip, "\(error)")
@@ -287,10 +287,16 @@ extension World {
         for peer in self.nodes where peer !== node {
             while let beat = node.peers[peer.index].beats.first, beat.at <= self.now {
                 node.peers[peer.index].beats.removeFirst()
-                if beat.run >= node.peers[peer.index].latest?.run ?? 0 { node.peers[peer.index].latest = beat }
+                // A beat of an earlier run came late; or, after a while of silence, of a disk that forgot its runs.
+                let latest = node.peers[peer.index].latest
+                if beat.run >= latest?.run ?? 0 || beat.at > (latest?.at ?? 0) + 1_000_000_000 {
+                    node.peers[peer.index].latest = beat
+                }
             }
             guard let beat = node.peers[peer.index].latest else { continue }
-            if let link = node.peers[peer.index].link, beat.run > node.peers[peer.index].linkRun {
+            if let link = node.peers[peer.index].link, beat.run != node.peers[peer.index].linkRun,
+                beat.run > node.peers[peer.index].linkRun || beat.at > node.peers[peer.index].linkedAt + 1_000_000_000
+            {
                 // A machine that lost its power ended no connection: ours leads to a process that is gone, and where we
                 // have nothing to send nobody will ever say so. The later run's beat does.
                 self.send(.end, link, from: link.end(of: node.index))

@@ -12,7 +12,7 @@ extension World {
             // It cannot make the number of its run durable, and says so; its supervisor tries again.
             return self.after(100_000_000 + self.random.below(200_000_000), .start(node.index, life: node.life))
         }
-        let isFirst = node.lastRun == 0
+        let isFirst = node.life == 0
         if !isFirst { self.counts.restarts += 1 }
         invariant(isFirst || self.options.bug != .breaksInvariant, "planted, at \(self.now) ns")
         let wasOff = node.power == .off
@@ -22,21 +22,26 @@ extension World {
         node.deferred.removeAll()
 
         // The number of the run is durable before anything else happens.
-        var run = Self.number(node.disk.file("node.identity")?.bytes) + 1
+        var identity = self.identity(of: node)
+        var run = identity.run + 1
         if self.options.bug == .repeatsRun, !isFirst { run = node.lastRun }
+        node.member = MemberID(node: node.founder.node, incarnation: identity.incarnation)
         guard self.options.bug == .repeatsRun || run == node.lastRun + 1 else {
             throw Violation(.runsGrow, "node \(node.number) starts as run \(run) after run \(node.lastRun)")
         }
         node.lastRun = run
-        withUnsafeBytes(of: &run) { node.disk.replace("node.identity", with: Array($0)) }
         node.run = RunMark(run: run, token: self.random.next() | 1)
+        identity.run = run
+        identity.history.begin(node.run)
+        node.history = identity.history
+        node.disk.replace("node.identity", with: identity.bytes)
 
-        let identity = JournalIdentity(
-            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
         let isCutShort = !isFirst && self.happens(.deathAtStart)
         self.note(.started, node, run, isCutShort ? 1 : 0)
+        let journalIdentity = JournalIdentity(
+            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
         let (opened, found) = try SimulatedJournal.open(
-            node.disk, identity: identity, expected: node.expected, isCutShort: isCutShort,
+            node.disk, identity: journalIdentity, expected: node.expected, isCutShort: isCutShort,
             bug: self.options.bug)
         guard let journal = opened else {
             node.power = .down
@@ -61,12 +66,14 @@ extension World {
         node.checkedApplied = [0, 0]
         node.wasLeader = [false, false]
         node.peers = self.nodes.map { _ in SimulatedNode.Peer() }
-        self.restorePeerRuns(of: node)
+        node.beginsAnew = nil
 
         var configuration = NodeConfiguration(
-            cluster: self.cluster, me: node.member, run: run, founders: self.nodes.map(\.member),
+            cluster: self.cluster, me: node.member, history: node.history, founders: self.nodes.map(\.founder),
             seed: self.random.next())
-        configuration.runToken = node.run.token
+        if let file = node.disk.file("peer.runs"), let runs = try? PeerRuns(file: file.bytes) {
+            configuration.peerRuns = runs
+        }
         configuration.requestTimeout = self.requestTimeout
         configuration.checkpointBytes = self.checkpointBytes
         configuration.checkpointInterval = .milliseconds(1500)
@@ -88,32 +95,6 @@ extension World {
         if wasOff {
             // What the peers' kernels kept repeating arrives, and is told that nobody knows it.
             for peer in self.nodes where peer !== node { self.releaseStalled(from: peer.index, to: node.index) }
-        }
-    }
-
-    private static func number(_ bytes: [UInt8]?) -> UInt64 {
-        guard let bytes, bytes.count == 8 else { return 0 }
-        return bytes.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
-    }
-
-    /// For each node run and token of the latest run seen.
-    func peerRuns(of node: SimulatedNode) -> [UInt8] {
-        var bytes: [UInt8] = []
-        for peer in node.peers {
-            bytes.append(littleEndian: peer.seen.run)
-            bytes.append(littleEndian: peer.seen.token)
-        }
-        return bytes
-    }
-
-    private func restorePeerRuns(of node: SimulatedNode) {
-        guard let bytes = node.disk.file("peer.runs")?.bytes, bytes.count == 16 * node.peers.count else { return }
-        bytes.withUnsafeBytes { raw in
-            for peer in node.peers.indices {
-                node.peers[peer].seen = RunMark(
-                    run: raw.loadUnaligned(fromByteOffset: 16 * peer, as: UInt64.self),
-                    token: raw.loadUnaligned(fromByteOffset: 16 * peer + 8, as: UInt64.self))
-            }
         }
     }
 
@@ -139,7 +120,7 @@ extension World {
         node.bootOffset = 1_000_000_000 + draw.below(1 << 42)
     }
 
-    private func leave(_ node: SimulatedNode, isTold: Bool) {
+    func leave(_ node: SimulatedNode, isTold: Bool) {
         self.closeConnections(of: node, isTold: isTold)
         self.clients.nodeEnded(node.index)
         node.life += 1
@@ -211,6 +192,7 @@ extension World {
         node.lastTurn = self.now
         try self.checkInvariants(node)
         self.armDeadline(node)
+        if let anew = node.beginsAnew { return try self.beginAnew(node, after: anew.after, isLost: anew.isLost) }
         if node.core!.isStopped { try self.end(node, .stopped) }
     }
 
@@ -271,6 +253,7 @@ extension World {
             if self.options.bug == .repliesTwice { try self.clientAnswered(reply.client, bytes) }
         }
         for action in core.effects.snapshots { self.add(.action(action), to: node) }
+        if let (bytes, version) = core.effects.peerRuns { self.add(.peerRuns(bytes, version: version), to: node) }
         for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
         for event in core.effects.events { try self.took(event, node) }
         let wantsTurn = core.effects.wantsTurn
@@ -294,9 +277,21 @@ extension World {
         case .snapshotInstalled(let group, let index):
             self.counts.installed += 1
             self.note(.installed, node, raw(group), index)
-        case .staleRun(let peer, let run):
-            throw Violation(
-                .runsGrow, "node \(peer) has seen run \(run) of node \(node.number), which is in run \(node.run.run)")
+        case .diskLost(let peer, let run):
+            guard node.isDamaged else {
+                throw Violation(
+                    .runsGrow,
+                    "node \(peer) has seen run \(run) of node \(node.number), which is in run \(node.run.run)")
+            }
+            node.beginsAnew = (run, true)
+            self.counts.disksLost += 1
+        case .runBehind(let run):
+            node.beginsAnew = (run, false)
+        case .learnerAdded(let group, let member): self.note(.learner, node, raw(group), UInt64(member.node.rawValue))
+        case .promoted(let group, let member, _):
+            self.counts.promotions += 1
+            self.note(.promoted, node, raw(group), UInt64(member.node.rawValue))
+        case .retiredPeer, .unproven: break
         case .sessionRefused(_, let origin, let run): self.note(.sessionRefused, node, UInt64(origin.rawValue), run)
         case .sequenceGap(_, let expected, let found): self.note(.gap, node, expected, found)
         case .diverged(let group, let index, let peer):
@@ -341,6 +336,8 @@ extension World {
         self.begin(node)
         let core = node.core!
         switch done {
+        case .peerRunsReplaced(let version, let isDurable):
+            if isDurable { core.peerRunsDurable(version) } else { core.peerRunsFailed(version) }
         case .blockWritten(let group):
             core.snapshotBlockWritten(group)
         case .durable(let group, let index):

@@ -79,6 +79,8 @@ package final class World {
         var incidents = 0
         var sickDisks = 0
         var promises = 0
+        var disksLost = 0
+        var promotions = 0
     }
 
     // The shell's numbers.
@@ -168,6 +170,7 @@ package final class World {
             restarts: self.counts.restarts, snapshotsInstalled: self.counts.installed,
             checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
             sickDisks: self.counts.sickDisks, promises: self.counts.promises,
+            disksLost: self.counts.disksLost, promotions: self.counts.promotions,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1

@@ -15,17 +15,18 @@ package struct Hello: Sendable, Equatable {
     package var highestVersion: UInt16
     package var cluster: ClusterID
     package var member: MemberID
-    package var run: RunMark
+    /// The starts of its disk; the last is this one.
+    package var history: RunHistory
     /// The node this is said to.
     package var to: NodeID
-    /// The latest run of that node which the sender has seen; run 0 if none.
-    package var seen: RunMark
     /// Fresh for each connection, so that no proof fits twice.
     package var nonce: Hash128
     package var redisHost: String
     package var redisPort: UInt16
 
-    static let magic: UInt32 = 0x304d_534b  // "KSM0"
+    static let magic: UInt32 = 0x314d_534b  // "KSM1"
+    package var run: RunMark { self.history.last }
+
     static let maxBytes = 1024
 
     package func encoded() -> [UInt8] {
@@ -37,11 +38,8 @@ package struct Hello: Sendable, Equatable {
         out.append(littleEndian: self.cluster.high)
         out.append(littleEndian: self.cluster.low)
         out.append(self.member)
-        out.append(littleEndian: self.run.run)
-        out.append(littleEndian: self.run.token)
+        self.history.encode(into: &out)
         out.append(littleEndian: self.to.rawValue)
-        out.append(littleEndian: self.seen.run)
-        out.append(littleEndian: self.seen.token)
         out.append(self.nonce)
         out.append(littleEndian: self.redisPort)
         let host = Array(self.redisHost.utf8.prefix(255))
@@ -64,11 +62,8 @@ package struct Hello: Sendable, Equatable {
         let high = try reader.read(UInt64.self)
         self.cluster = ClusterID(high: high, low: try reader.read(UInt64.self))
         self.member = try reader.member()
-        let run = try reader.read(UInt64.self)
-        self.run = RunMark(run: run, token: try reader.read(UInt64.self))
+        self.history = try RunHistory(&reader)
         self.to = NodeID(try reader.read(UInt32.self))
-        let seen = try reader.read(UInt64.self)
-        self.seen = RunMark(run: seen, token: try reader.read(UInt64.self))
         self.nonce = try reader.hash()
         self.redisPort = try reader.read(UInt16.self)
         let length = Int(try reader.read(UInt8.self))
@@ -76,7 +71,7 @@ package struct Hello: Sendable, Equatable {
     }
 
     package init(
-        purpose: Purpose, cluster: ClusterID, member: MemberID, run: RunMark, to: NodeID, seen: RunMark, nonce: Hash128,
+        purpose: Purpose, cluster: ClusterID, member: MemberID, history: RunHistory, to: NodeID, nonce: Hash128,
         redisHost: String, redisPort: UInt16
     ) {
         self.purpose = purpose
@@ -84,9 +79,8 @@ package struct Hello: Sendable, Equatable {
         self.highestVersion = WireCodec.highestVersion
         self.cluster = cluster
         self.member = member
-        self.run = run
+        self.history = history
         self.to = to
-        self.seen = seen
         self.nonce = nonce
         self.redisHost = redisHost
         self.redisPort = redisPort
@@ -107,7 +101,7 @@ package enum HandshakeRefusal: UInt8, Sendable, CustomStringConvertible {
         switch self {
         case .otherCluster: "it belongs to another cluster"
         case .unknownMember: "no such node is known in this cluster"
-        case .wrongIncarnation: "its disk is not the one this node was known with"
+        case .wrongIncarnation: "another disk has taken the place of this one, and its node is here"
         case .versionOutOfRange: "the two programs' versions have no format in common"
         case .wrongKey: "it does not have this cluster's key"
         case .misdirected: "it looked for another node at this address"

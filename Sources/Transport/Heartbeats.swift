@@ -150,8 +150,8 @@ package final class Heartbeats: Sendable {
         out.append(littleEndian: self.local.cluster.high)
         out.append(littleEndian: self.local.cluster.low)
         out.append(self.local.member)
-        out.append(littleEndian: self.local.run.run)
-        out.append(littleEndian: self.local.run.token)
+        out.append(littleEndian: self.local.history.last.run)
+        out.append(littleEndian: self.local.history.last.token)
         out.append(littleEndian: number)
         let turn = self.lastTurn.load(ordering: .relaxed)
         out.append(littleEndian: now > turn ? now - turn : 0)
@@ -183,12 +183,18 @@ package final class Heartbeats: Sendable {
                 let slot = self.slots.first(where: { $0.node == member.node })
             else { return }
             let lastRun = slot.run.load(ordering: .relaxed)
-            guard run > lastRun || (run == lastRun && number > slot.number.load(ordering: .relaxed)) else { return }
+            // An earlier run's beat came late; or, after a while of silence, the disk has forgotten its runs.
+            let now = Self.now
+            let isSilent = now > slot.at.load(ordering: .relaxed) + 1_000_000_000
+            guard
+                run > lastRun || (run < lastRun && isSilent)
+                    || (run == lastRun && number > slot.number.load(ordering: .relaxed))
+            else { return }
             slot.run.store(run, ordering: .relaxed)
             slot.number.store(number, ordering: .relaxed)
             slot.coreAge.store(coreAge, ordering: .relaxed)
             slot.syncAge.store(syncAge, ordering: .relaxed)
-            slot.at.store(Self.now, ordering: .releasing)
+            slot.at.store(now, ordering: .releasing)
         }
     }
 

@@ -9,7 +9,7 @@ package import Replication
 package struct LocalPeer: Sendable {
     package var cluster: ClusterID
     package var member: MemberID
-    package var run: RunMark
+    package var history: RunHistory
     /// The cluster's secret, 32 bytes.
     package var key: [UInt8]
     package var listenHost: String
@@ -18,12 +18,12 @@ package struct LocalPeer: Sendable {
     package var redisPort: Int
 
     package init(
-        cluster: ClusterID, member: MemberID, run: RunMark, key: [UInt8], listenHost: String, listenPort: Int,
+        cluster: ClusterID, member: MemberID, history: RunHistory, key: [UInt8], listenHost: String, listenPort: Int,
         redisHost: String, redisPort: Int
     ) {
         self.cluster = cluster
         self.member = member
-        self.run = run
+        self.history = history
         self.key = key
         self.listenHost = listenHost
         self.listenPort = listenPort
@@ -32,6 +32,7 @@ package struct LocalPeer: Sendable {
     }
 }
 
+/// Where a node is reached. Of `member` only the node counts: which disk it has by now, it says itself.
 package struct PeerAddress: Sendable {
     package var member: MemberID
     package var host: String
@@ -54,7 +55,8 @@ package protocol PeerTransportDelegate: AnyObject {
     func received(_ message: PeerMessage, from member: MemberID)
     /// After all messages of one read.
     func receivedBatchEnd()
-    func runSeen(of node: NodeID) -> RunMark
+    /// Whether another disk has taken this one's place.
+    func isRetired(_ member: MemberID) -> Bool
 }
 
 /// The connections to all peers. Of two nodes the one with the higher number dials; after a loss the other one dials too,
@@ -78,8 +80,10 @@ package final class PeerTransport {
     private struct Peer {
         let address: PeerAddress
         var link: PeerLink?
-        /// At the other end of `link`.
+        /// At the other end of `link`, and since when.
+        var member: MemberID?
         var run: Run = 0
+        var linkedAt = NIODeadline.uptimeNanoseconds(0)
         var outbox: [UInt8] = []
         var delay: Int64 = 0
         var isDialling = false
@@ -150,9 +154,10 @@ package final class PeerTransport {
     ///
     /// 1. The power of B's machine goes and comes back. No segment of B's closes the connection at A.
     /// 2. A has nothing to send to B, so it gets no reset either; B's new run waits for A to dial.
-    package func drop(_ node: NodeID, olderThan run: Run) {
-        guard let at = self.index(of: node), let link = self.peers[at].link, self.peers[at].run < run else { return }
-        link.close()
+    /// A beat of an earlier run, on a connection that is not new: of a disk that has forgotten its runs.
+    package func drop(_ node: NodeID, unlike run: Run) {
+        guard let at = self.index(of: node), let link = self.peers[at].link, self.peers[at].run != run else { return }
+        if run > self.peers[at].run || NIODeadline.now() - self.peers[at].linkedAt > .seconds(1) { link.close() }
     }
 
     // MARK: Dialling
@@ -231,18 +236,23 @@ package final class PeerTransport {
 
     func hello(to node: NodeID, _ purpose: Hello.Purpose) -> Hello {
         Hello(
-            purpose: purpose, cluster: self.local.cluster, member: self.local.member, run: self.local.run, to: node,
-            seen: self.delegate?.runSeen(of: node) ?? .none,
+            purpose: purpose, cluster: self.local.cluster, member: self.local.member, history: self.local.history,
+            to: node,
             nonce: Hash128(low: self.generator.next(), high: self.generator.next()), redisHost: self.local.redisHost,
             redisPort: UInt16(self.local.redisPort))
     }
 
-    /// Whether a hello is of a peer that belongs here.
+    /// Whether a hello is of a peer that belongs here: a known node, with whatever disk. What counts of what it says, the
+    /// groups' logs decide; and one whose disk was lost, or is an old copy, has to hear so.
     package func judge(_ hello: Hello) -> HandshakeRefusal? {
         guard hello.cluster == self.local.cluster else { return .otherCluster }
         guard hello.to == self.local.member.node else { return .misdirected }
         guard let at = self.index(of: hello.member.node) else { return .unknownMember }
-        guard self.peers[at].address.member == hello.member else { return .wrongIncarnation }
+        if self.peers[at].link != nil, self.peers[at].member != hello.member,
+            self.delegate?.isRetired(hello.member) == true
+        {
+            return .wrongIncarnation
+        }
         guard hello.lowestVersion <= WireCodec.highestVersion, hello.highestVersion >= WireCodec.lowestVersion else {
             return .versionOutOfRange
         }
@@ -264,7 +274,9 @@ package final class PeerTransport {
         }
         self.peers[at].outbox.removeAll(keepingCapacity: true)
         self.peers[at].link = link
+        self.peers[at].member = hello.member
         self.peers[at].run = hello.run.run
+        self.peers[at].linkedAt = .now()
         self.delegate?.peerConnected(hello)
     }
 

@@ -51,6 +51,17 @@ import Testing
                 learners: (0..<random.below(3)).map { _ in self.member(&random) }))
     }
 
+    private func runs(_ random: inout Random) -> PeerRuns {
+        var runs = PeerRuns()
+        for _ in 0..<random.below(6) {
+            let member = self.member(&random)
+            for _ in 0...random.below(3) { runs.add(member, RunMark(run: random.next() >> 24, token: random.next())) }
+            if random.chance(1, in: 3) { runs.retire(member) }
+        }
+        runs.isComplete = random.chance(1, in: 2)
+        return runs
+    }
+
     private func bytes(_ random: inout Random, _ count: UInt64) -> [UInt8] {
         (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next()) }
     }
@@ -133,7 +144,8 @@ import Testing
         case 15: return .advanceTime(group: group)
         case 16: return .copies(group: group, index: random.next(), ticket: random.next())
         case 17: return .copiesReply(ticket: random.next(), count: UInt32(truncatingIfNeeded: random.next()))
-        default: return .transfer(group: group, to: NodeID(UInt32(truncatingIfNeeded: random.next())))
+        case 18: return .transfer(group: group, to: NodeID(UInt32(truncatingIfNeeded: random.next())))
+        default: return .runs(self.runs(&random))
         }
     }
 
@@ -147,7 +159,7 @@ import Testing
         return try result.get()
     }
 
-    @Test(arguments: 0..<19) func messagesRoundTrip(kind: Int) throws {
+    @Test(arguments: 0..<20) func messagesRoundTrip(kind: Int) throws {
         for seed in 0..<20 as Range<UInt64> {
             var random = Random(seed: seed)
             let message = self.message(kind, &random)
@@ -161,7 +173,7 @@ import Testing
     }
 
     /// With their checksum made right again, so that what lies behind it is reached.
-    @Test(arguments: 0..<19) func mutatedMessagesAreRefusedOrRead(kind: Int) {
+    @Test(arguments: 0..<20) func mutatedMessagesAreRefusedOrRead(kind: Int) {
         var refused = 0
         var read = 0
         for seed in 0..<150 as Range<UInt64> {

@@ -34,11 +34,25 @@ import Testing
         }
     }
 
+    /// The history of the disk's starts goes with the number.
+    @Test func historyOfStarts() throws {
+        let scratch = Scratch()
+        let path = try self.formatted(scratch)
+        var marks = try DataDirectory(path: path, node: NodeID(1), seed: nil).identity.history.marks
+        #expect(marks.map(\.run) == [1, 2])
+        for _ in 0..<40 {
+            let identity = try DataDirectory(path: path, node: NodeID(1), seed: nil).identity
+            #expect(Array(identity.history.marks.dropLast()) == Array(marks.suffix(RunHistory.limit - 1)))
+            #expect(identity.history.last.run == identity.run)
+            marks = identity.history.marks
+        }
+    }
+
     /// Rot in either copy neither stops the node nor takes it back to an earlier run.
     @Test(arguments: ["a", "b"]) func oneCopyOfTheIdentityRotten(name: String) throws {
         let scratch = Scratch()
         let path = try self.formatted(scratch)
-        for byte in 0..<56 {
+        for byte in 0..<73 {
             let run = try DataDirectory(path: path, node: NodeID(1), seed: nil).identity.run
             try scratch.change("1/node.identity." + name) { $0[byte] ^= 4 }
             #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).identity.run == run + 1, "byte \(byte)")
@@ -49,8 +63,102 @@ import Testing
         let scratch = Scratch()
         let path = try self.formatted(scratch)
         for name in ["a", "b"] { try scratch.change("1/node.identity." + name) { $0[30] ^= 1 } }
-        #expect(self.refusal(path).contains("counts as lost"))
-        #expect(self.refusal(path, seed: testSeed()).contains("counts as lost"), "nor is it formatted anew")
+        let before = try self.files(path)
+        let directory = try DataDirectory(path: path, node: NodeID(1), seed: nil)
+        // Another member, on a clean disk; nothing of the old one is gone.
+        #expect(directory.identity.node == NodeID(1) && directory.identity.cluster == testSeed().cluster)
+        #expect(directory.identity.incarnation != testSeed().peers[0].member.incarnation)
+        let aside = try #require(directory.setAside)
+        #expect(aside.hasPrefix("lost-unknown-"))
+        #expect(try self.files(path + "/" + aside) == before)
+        #expect(directory.seed == testSeed())
+    }
+
+    /// With nobody else to have what was on it, a disk that cannot be read is for a person to restore.
+    @Test func bothCopiesRottenOfALoneNode() throws {
+        let scratch = Scratch()
+        let path = scratch.path + "/1"
+        let seed = ClusterSeed(nodes: [(NodeID(1), "127.0.0.1", 7101)], random: { 7 })
+        _ = try DataDirectory(path: path, node: NodeID(1), seed: seed)
+        for name in ["a", "b"] { try scratch.change("1/node.identity." + name) { $0[30] ^= 1 } }
+        #expect(self.refusal(path).contains("no other node has"))
+        #expect(self.refusal(path, seed: seed).contains("no other node has"), "nor is it formatted anew")
+    }
+
+    /// What a start would find: every file but the lock, the seed and what was put aside.
+    private func files(_ path: String) throws -> [String] {
+        try Files.names(in: path).filter { !["LOCK", "cluster.seed"].contains($0) && !$0.hasPrefix("lost-") }
+    }
+
+    // MARK: A new incarnation
+
+    private func old(_ scratch: Scratch) throws -> (path: String, identity: NodeIdentity) {
+        let path = try self.formatted(scratch)
+        for name in ["journal", "snapshots"] { try Files.makeDirectory(path + "/" + name) }
+        try scratch.write("1/journal/00000001.segment", [1, 2, 3])
+        try scratch.write("1/peer.runs", [4])
+        return (path, try DataDirectory(path: path, node: NodeID(1), seed: nil).identity)
+    }
+
+    @Test func aLostDiskBeginsAnewUnderItsLock() throws {
+        let scratch = Scratch()
+        let path = try self.formatted(scratch)
+        try Files.makeDirectory(path + "/journal")
+        try scratch.write("1/journal/00000001.segment", [1, 2, 3])
+        let directory = try DataDirectory(path: path, node: NodeID(1), seed: nil)
+        let anew = try directory.begunAnew(after: 57)
+        #expect(anew.identity.run == 58 && anew.identity.history.marks.map(\.run) == [58])
+        #expect(anew.identity.member != directory.identity.member && anew.identity.node == NodeID(1))
+        let aside = try #require(anew.setAside)
+        #expect(aside.hasPrefix("lost-\(directory.identity.incarnation)-"))
+        #expect(try scratch.read("1/\(aside)/journal/00000001.segment") == [1, 2, 3])
+        #expect(try self.files(path) == ["node.identity.a", "node.identity.b"])
+        #expect(self.refusal(path).contains("in use"), "the lock was never let go of")
+        // A number that is too low is raised, and the disk stays the same.
+        let continued = try anew.continued(after: 70)
+        #expect(continued.identity.run == 71 && continued.identity.member == anew.identity.member)
+        #expect(continued.identity.history.marks.map(\.run) == [58, 71] && continued.setAside == nil)
+    }
+
+    /// The process dies after each of the steps; the next start goes on, and comes to the same.
+    @Test(arguments: 0..<6) func aNewIncarnationCutShort(step: Int) throws {
+        let scratch = Scratch()
+        let (path, before) = try self.old(scratch)
+        let new = NodeIdentity(
+            cluster: before.cluster, node: before.node, incarnation: Incarnation(high: 1, low: 2), run: 9)
+        let aside = path + "/lost-\(before.incarnation)-before"
+        try scratch.write("1/node.identity.next", IdentityFile.encode(new))
+        if step >= 1 { try Files.makeDirectory(aside) }
+        if step >= 2 { try Files.rename(path + "/journal", aside + "/journal", directory: path) }
+        if step >= 3 {
+            for name in ["peer.runs", "snapshots", "node.identity.a"] {
+                try Files.rename(path + "/" + name, aside + "/" + name, directory: path)
+            }
+        }
+        if step >= 4 {
+            try Files.rename(path + "/node.identity.b", aside + "/node.identity.b", directory: path)
+            try scratch.write("1/node.identity.a", IdentityFile.encode(new))
+        }
+        if step >= 5 { try scratch.write("1/node.identity.b", IdentityFile.encode(new)) }
+        let identity = try DataDirectory(path: path, node: NodeID(1), seed: nil).identity
+        #expect(identity.incarnation == new.incarnation && identity.run == 10)
+        #expect(identity.history.marks.map(\.run) == [10])
+        #expect(try self.files(path) == ["node.identity.a", "node.identity.b"])
+        let kept = try Files.names(in: path).filter { $0.hasPrefix("lost-") }.flatMap {
+            try Files.names(in: path + "/" + $0)
+        }
+        #expect(kept.sorted() == ["journal", "node.identity.a", "node.identity.b", "peer.runs", "snapshots"])
+        // And again, as any other start.
+        #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).identity.run == 11)
+    }
+
+    @Test func aPlanThatCannotBeReadIsNone() throws {
+        let scratch = Scratch()
+        let (path, before) = try self.old(scratch)
+        try scratch.write("1/node.identity.next", [1, 2, 3])
+        let directory = try DataDirectory(path: path, node: NodeID(1), seed: nil)
+        #expect(directory.identity.member == before.member && directory.identity.run == before.run + 1)
+        #expect(try !self.files(path).contains("node.identity.next"))
     }
 
     @Test func anotherNodesOrClusters() throws {
@@ -138,7 +246,9 @@ import Testing
         let path = try self.formatted(scratch)
         try Files.makeDirectory(path + "/snapshots")
         try scratch.write("1/snapshots/0-5.snapshot", [1])
-        #expect(self.refusal(path).contains("no journal"))
+        let directory = try DataDirectory(path: path, node: NodeID(1), seed: nil)
+        #expect(directory.identity.incarnation != testSeed().peers[0].member.incarnation && directory.identity.run == 2)
+        #expect(try Files.names(in: path + "/" + #require(directory.setAside)).contains("snapshots"))
     }
 
     @Test(arguments: 0..<200) func identityNoise(seed: UInt64) throws {
@@ -152,6 +262,6 @@ import Testing
         #expect(try IdentityFile.decode(bytes)?.run == 6)
         bytes.removeLast(Int(random.below(50)))
         if bytes.count > 12 { bytes.replace(at: 0, littleEndian: CRC32C.of(bytes[4...])) }
-        #expect(try bytes.count == 56 || IdentityFile.decode(bytes) == nil)
+        #expect(try bytes.count == 57 || IdentityFile.decode(bytes) == nil)
     }
 }

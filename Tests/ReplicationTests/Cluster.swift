@@ -31,7 +31,7 @@ final class Cluster {
                 TestMember(member(number), founders: founders, configuration: configuration, now: self.now))
         }
         for a in self.members {
-            for b in self.members where a !== b { a.replica.connected(b.id.node, now: self.now, into: &a.effects) }
+            for b in self.members where a !== b { a.replica.connected(b.id, now: self.now, into: &a.effects) }
             self.end(a)
         }
     }
@@ -222,8 +222,8 @@ final class Cluster {
 
     /// A new connection between two that live.
     func reconnect(_ a: UInt32, _ b: UInt32) {
-        self.input(a) { $0.connected(NodeID(b), now: $1, into: &$2) }
-        self.input(b) { $0.connected(NodeID(a), now: $1, into: &$2) }
+        self.input(a) { $0.connected(member(b), now: $1, into: &$2) }
+        self.input(b) { $0.connected(member(a), now: $1, into: &$2) }
     }
 
     /// This member times out first and is elected by all.

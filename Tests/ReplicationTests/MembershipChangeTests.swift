@@ -207,6 +207,23 @@ import Testing
         #expect(cluster[1].replica.lastIndex == 4)
     }
 
+    /// One change takes the old disk of a node out and the new one in. What the leader would send to the old one goes
+    /// nowhere, though its node is connected: by the new one.
+    @Test func anotherDiskOfANodeTakesItsPlace() {
+        let cluster = Cluster(voters: [1, 2, 3], others: [4])
+        cluster.elect(1)
+        cluster.crash(3)
+        let old = MemberID(node: NodeID(3), incarnation: Incarnation(high: 0, low: 99))
+        cluster.input(1) { $0.connected(old, now: $1, into: &$2) }
+        cluster.propose(1)
+        #expect(cluster.take { $0.to == member(3) }.isEmpty)
+        #expect(cluster.change(1, voters: [1, 2, 4], learners: []) == .accepted(3))
+        #expect(cluster.take { $0.to == member(3) }.isEmpty)
+        cluster.settle()
+        #expect(cluster[1].replica.committedMembership.voters == members(1, 2, 4))
+        #expect(!cluster[1].isInChange)
+    }
+
     /// A new leader that finds a change under way ends it.
     @Test func aNewLeaderFinishesAChangeThatItFindsUnderWay() {
         let cluster = Cluster(others: [4])

@@ -141,7 +141,7 @@ final class RandomCluster {
                 TestMember(member(number), founders: founders, configuration: configuration, now: self.now))
         }
         for a in self.members {
-            for b in self.members where a !== b { a.replica.connected(b.id.node, now: self.now, into: &a.effects) }
+            for b in self.members where a !== b { a.replica.connected(b.id, now: self.now, into: &a.effects) }
         }
     }
 
@@ -446,7 +446,7 @@ final class RandomCluster {
         for (a, b) in [(i, j), (j, i)] {
             let member = self.members[a]
             member.replica.disconnected(self.members[b].id.node, now: self.now, into: &member.effects)
-            member.replica.connected(self.members[b].id.node, now: self.now, into: &member.effects)
+            member.replica.connected(self.members[b].id, now: self.now, into: &member.effects)
             self.end(member)
         }
     }

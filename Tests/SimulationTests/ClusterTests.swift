@@ -123,6 +123,11 @@ import Testing
         case .repeatsRun: [.runsGrow]
         case .readsLocally: [.linearizability, .sessionOrder]
         case .neverResends: [.liveness, .requestsAnswered]
+        case .emptyDiskVotes:
+            [
+                .leaderCompleteness, .committedEntriesStay, .oneLeaderATerm, .logMatching, .noAcknowledgedWriteLost,
+                .noDivergence, .equalStates, .linearizability,
+            ]
         case .breaksInvariant: []
         }
     }

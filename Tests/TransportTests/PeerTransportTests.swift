@@ -14,7 +14,7 @@ private final class Recorder: PeerTransportDelegate {
     var refused: [NodeID] = []
     var messages: [PeerMessage] = []
     var senders: [MemberID] = []
-    var seen: [NodeID: RunMark] = [:]
+    var retired: [MemberID] = []
 
     func peerConnected(_ hello: Hello) { self.connected.append(hello) }
     func peerDisconnected(_ node: NodeID) { self.disconnected.append(node) }
@@ -24,7 +24,7 @@ private final class Recorder: PeerTransportDelegate {
         self.senders.append(member)
     }
     func receivedBatchEnd() {}
-    func runSeen(of node: NodeID) -> RunMark { self.seen[node] ?? RunMark(run: 0, token: 0) }
+    func isRetired(_ member: MemberID) -> Bool { self.retired.contains(member) }
 }
 
 /// A transport with its recorder, on one loop.
@@ -94,8 +94,8 @@ struct PeerTransportTests {
         port: Int = 0
     ) -> LocalPeer {
         LocalPeer(
-            cluster: cluster, member: Self.member(node, incarnation: incarnation), run: RunMark(run: run, token: 5),
-            key: key,
+            cluster: cluster, member: Self.member(node, incarnation: incarnation),
+            history: RunHistory(RunMark(run: run, token: 5)), key: key,
             listenHost: "127.0.0.1", listenPort: port, redisHost: "127.0.0.1", redisPort: 7000 + Int(node))
     }
 
@@ -162,7 +162,6 @@ struct PeerTransportTests {
         "a node that does not belong is refused, with the reason in the log of both",
         arguments: [
             ("another cluster", Self.local(2, cluster: ClusterID(high: 1, low: 3)), HandshakeRefusal.otherCluster),
-            ("another incarnation", Self.local(2, incarnation: 9), .wrongIncarnation),
             ("a number nobody knows", Self.local(5), .unknownMember),
             ("another key", Self.local(2, key: [UInt8](repeating: 8, count: 32)), .wrongKey),
         ])
@@ -178,12 +177,32 @@ struct PeerTransportTests {
         }
     }
 
+    @Test("a known node with another disk is let in; one whose disk was replaced, not in the place of the new one")
+    func otherDisks() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let one = Node(loop, Self.local(1), peers: [Self.address(2, port: 1)])
+        let port = try await one.listen()
+        let new = Node(loop, Self.local(2, incarnation: 9, run: 8), peers: [Self.address(1, port: port)])
+        let old = Node(loop, Self.local(2, run: 7), peers: [Self.address(1, port: port)])
+        try await one.on { $0.recorder.retired = [Self.member(2)] }
+        try await old.start()
+        try await one.eventually("the old one alone, to hear what it is") { $0.recorder.connected.count == 1 }
+        try await new.start()
+        try await one.eventually("the new one") {
+            $0.recorder.connected.last?.member == Self.member(2, incarnation: 9)
+        }
+        try await old.eventually("the refusal") { $0.log.contains(HandshakeRefusal.wrongIncarnation.description) }
+        #expect(try await one.on { $0.recorder.connected.count } == 2)
+        for node in [old, new, one] { try await node.stop() }
+        try await group.shutdownGracefully()
+    }
+
     @Test("a program whose versions do not meet ours is refused")
     func versions() throws {
         var hello = Hello(
-            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 1, token: 1),
-            to: NodeID(1),
-            seen: RunMark(run: 0, token: 0), nonce: .zero, redisHost: "h", redisPort: 1)
+            purpose: .data, cluster: Self.cluster, member: Self.member(2),
+            history: RunHistory(RunMark(run: 1, token: 1)), to: NodeID(1), nonce: .zero, redisHost: "h", redisPort: 1)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         defer { try? group.syncShutdownGracefully() }
         let transport = PeerTransport(
@@ -237,10 +256,11 @@ struct PeerTransportTests {
 
     @Test("hello: what is written is read, and no prefix of it, nor any mutation, traps")
     func helloBytes() throws {
+        var history = RunHistory()
+        for run in Run(1)...40 { history.begin(RunMark(run: run, token: run * 7)) }
         let hello = Hello(
-            purpose: .data, cluster: Self.cluster, member: Self.member(2), run: RunMark(run: 3, token: 4),
-            to: NodeID(1),
-            seen: RunMark(run: 5, token: 6), nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002
+            purpose: .data, cluster: Self.cluster, member: Self.member(2), history: history, to: NodeID(1),
+            nonce: Hash128(low: 8, high: 7), redisHost: "host.example", redisPort: 7002
         )
         let bytes = hello.encoded()
         #expect(try bytes.withUnsafeBytes { try Hello($0) } == hello)

@@ -13,6 +13,8 @@ public enum PeerMessage: Sendable, Equatable {
     case copiesReply(ticket: UInt64, count: UInt32)
     /// Asks the group's leader to hand over; 0 leaves the choice to it.
     case transfer(group: GroupID, to: NodeID)
+    /// What the sender remembers of everyone's runs, durably: the receiver's own among them.
+    case runs(PeerRuns)
 }
 
 /// A stretch of one origin run's stream into one group, on its way to the leader.

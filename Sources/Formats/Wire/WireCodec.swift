@@ -27,6 +27,7 @@ public enum WireCodec {
         case copies = 20
         case copiesReply = 21
         case transfer = 22
+        case runs = 32
     }
 
     // MARK: Encoding
@@ -77,6 +78,9 @@ public enum WireCodec {
             out.append(Kind.transfer.rawValue)
             out.append(littleEndian: group.rawValue)
             out.append(littleEndian: node.rawValue)
+        case .runs(let runs):
+            out.append(Kind.runs.rawValue)
+            runs.encode(into: &out)
         }
         out.replace(at: start + 4, littleEndian: CRC32C.of(out[(start + 8)...]))
         out.replace(at: start, littleEndian: UInt32(out.count - start - 4))
@@ -179,8 +183,11 @@ public enum WireCodec {
     private static func decode(
         _ kind: Kind, _ reader: inout ByteReader, key: HashKey
     ) throws(MalformedBytes) -> PeerMessage {
-        let group = kind == .copiesReply ? .system : GroupID(rawValue: try reader.read(UInt64.self))
+        let isOfNoGroup = kind == .copiesReply || kind == .runs
+        let group = isOfNoGroup ? .system : GroupID(rawValue: try reader.read(UInt64.self))
         switch kind {
+        case .runs:
+            return .runs(try PeerRuns(&reader))
         case .forward:
             let origin = NodeID(try reader.read(UInt32.self))
             let run = try reader.read(UInt64.self)
@@ -301,7 +308,7 @@ public enum WireCodec {
             let isKnown = try reader.read(UInt8.self) == 1
             let index = try reader.read(UInt64.self)
             return .readIndexReply(ticket: ticket, index: isKnown ? index : nil)
-        case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer:
+        case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs:
             throw MalformedBytes("not a replica's message")
         }
     }
