@@ -43,7 +43,7 @@ final class Campaign {
             self.done += 1
             self.simulated += result.simulatedNanoseconds
             self.results[Int(options.seed &- self.first.seed)] = result
-            if result.verdict != .held { self.failed += 1 }
+            if result.verdict.isFailure { self.failed += 1 }
         } idle: {
             self.tell(
                 "\(self.done) of \(self.runs) runs\(self.failed > 0 ? ", \(self.failed) failed" : ""), \(self.pace)")
@@ -51,7 +51,7 @@ final class Campaign {
         let wall = secondsNow() - self.began
         // What was under way beside the first failure and above it depends on chance: it does not count.
         var count = self.given
-        if !self.goesOn, let at = self.results.firstIndex(where: { ($0?.verdict ?? .held) != .held }) { count = at + 1 }
+        if !self.goesOn, let at = self.results.firstIndex(where: { $0?.verdict.isFailure ?? false }) { count = at + 1 }
         var result = CampaignResult(options: self.first, runs: count, wall: wall)
         for (number, run) in self.results[..<count].enumerated() {
             guard let run else { continue }
@@ -59,7 +59,7 @@ final class Campaign {
             result.traceHash = (result.traceHash &* 31) ^ run.traceHash
             if run.verdict != .held { result.failures.append((self.options(number), run)) }
         }
-        if let failure = result.failures.first {
+        if let failure = result.reported {
             result.options = failure.options
             result.shortest = try self.shorten(failure.options, failure.result)
         }
@@ -76,7 +76,7 @@ final class Campaign {
 
     /// The shortest run that fails alike, and what it came to.
     private func shorten(_ options: SimulationOptions, _ result: RunResult) throws -> CampaignResult.Shortest? {
-        guard self.shrinks, result.verdict != .unknown else { return nil }
+        guard self.shrinks, result.verdict.isFailure else { return nil }
         var shrinking = Shrinking(options, failedAt: result.simulatedNanoseconds)
         var found = result
         var count = 0

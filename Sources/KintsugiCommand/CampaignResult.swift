@@ -10,7 +10,7 @@ struct CampaignResult {
         var attempts: Int
     }
 
-    /// The run that failed first, else the first one.
+    /// The run reported, else the first one.
     var options: SimulationOptions
     var runs: Int
     /// Nanoseconds, over all runs.
@@ -29,7 +29,12 @@ struct CampaignResult {
         self.wall = wall
     }
 
-    var verdict: Verdict { self.failures.first?.result.verdict ?? .held }
+    /// The first that broke; where none did, the first of which nobody knows.
+    var reported: (options: SimulationOptions, result: RunResult)? {
+        self.failures.first { $0.result.verdict.isFailure } ?? self.failures.first
+    }
+
+    var verdict: Verdict { self.reported?.result.verdict ?? .held }
 
     // MARK: Text
 
@@ -39,7 +44,7 @@ struct CampaignResult {
         let what =
             "\(self.runs) \(self.runs == 1 ? "run" : "runs"), \(Int(seconds)) s simulated in \(Self.rounded(self.wall)) s "
             + "(\(pace) x), commit \(self.commit)"
-        guard let failure = self.failures.first else { return "\(what): all held, first seed \(self.options.token)" }
+        guard let failure = self.reported else { return "\(what): all held, first seed \(self.options.token)" }
         var lines = [self.describe(failure.options, failure.result)]
         if let shortest { lines += self.describe(shortest, of: failure.options) }
         if let account = (self.shortest?.result ?? failure.result).account {
@@ -51,7 +56,7 @@ struct CampaignResult {
                 "failed: \($0.options.token)  \($0.result.verdict.rawValue)  \($0.result.invariant ?? "-")"
             }
         }
-        lines += ["\(what): \(self.failures.count) failed"]
+        lines += ["\(what): \(self.failures.count) did not hold"]
         return lines.joined(separator: "\n")
     }
 
@@ -158,7 +163,7 @@ struct CampaignResult {
 
     var json: some Encodable {
         let shortest = self.failures.isEmpty ? nil : self.shortest?.options ?? self.options
-        let result = self.failures.first?.result
+        let result = self.reported?.result
         return Body(
             seed: Seed(self.options), commit: self.commit, runs: self.runs,
             ticks: self.simulated / SimulationOptions.tickNanoseconds,

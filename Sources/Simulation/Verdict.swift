@@ -11,6 +11,9 @@ package enum Verdict: String, Sendable, Codable, CaseIterable {
     /// A checker ran out of steps before it knew.
     case unknown
 
+    /// Something broke: a search for it has found what it looked for.
+    package var isFailure: Bool { self != .held && self != .unknown }
+
     /// Of `kintsugi simulate`.
     package var exitCode: Int32 {
         switch self {
@@ -28,6 +31,7 @@ extension SimulationInvariant {
     package var verdict: Verdict {
         switch self {
         case .liveness, .requestsAnswered, .terminates: .liveness
+        case .historyUndecided: .unknown
         default: .safety
         }
     }

@@ -90,3 +90,13 @@ import Testing
         #expect(throws: UnreadableOption.self) { try SimulationOptions(token: token) }
     }
 }
+
+@Suite struct VerdictTests {
+    @Test func everyVerdictHasItsCode() {
+        #expect(Verdict.allCases.map(\.exitCode) == [0, 10, 11, 12, 13])
+        #expect(SimulationInvariant.historyUndecided.verdict == .unknown)
+        #expect(SimulationInvariant.requestsAnswered.verdict == .liveness)
+        #expect(SimulationInvariant.oneLeaderATerm.verdict == .safety)
+        #expect(!Verdict.unknown.isFailure, "a campaign goes on after it")
+    }
+}

@@ -193,7 +193,8 @@ extension RecoveredJournal {
 
         var previous: UInt64?
         var home: Int?
-        var gapsBetweenSegments: [Int] = []
+        // What is reported of segments before the last gap between two segments.
+        var beforeGap = self.damage.count..<self.damage.count
         for (at, (file, scan)) in ordered.enumerated() {
             var segment = JournalSegment(file: file, generation: scan.generation)
             var isSpent = true
@@ -209,10 +210,10 @@ extension RecoveredJournal {
                 isSpent = false
                 home = at
                 if batch.isGapBefore || previous.map({ $0 &+ 1 != batch.sequence }) ?? false {
-                    if batch.firstBlock == 0 { gapsBetweenSegments.append(self.damage.count) }
                     self.report(
                         file, batch: batch.sequence, block: batch.firstBlock,
                         "before it \(Self.missing(previous, batch.sequence))", isHole: true)
+                    if position == 0, batch.firstBlock == 0 { beforeGap = beforeGap.lowerBound..<self.damage.count }
                     state.makeAllUncertain()
                 }
                 previous = batch.sequence
@@ -261,12 +262,13 @@ extension RecoveredJournal {
         // Damage below a snapshot is no hole: the state has what it held.
         if self.isWhole {
             for at in self.damage.indices { self.damage[at].isHole = false }
-            // Nor is a gap between segments damage then. Free files hold batches that nobody needs, and are written over
-            // oldest first, but not without exception:
+            // Nor is a gap between segments damage then, or anything before it: nobody needs what stands there. Free files
+            // hold old batches, and are written over oldest first, but not without exception:
             // 1. The oldest free file is to take a batch, and the sync fails.
             // 2. The next free file takes it, durably.
             // 3. The power goes: the first file is what it was, and what followed it is written over.
-            for at in gapsBetweenSegments.reversed() { self.damage.remove(at: at) }
+            // Or the first file can not be removed, and stays when those after it have been used and removed.
+            self.damage.removeSubrange(beforeGap)
         }
     }
 
