@@ -248,10 +248,11 @@ extension Replica {
     }
 
     /// A leader is waited for without end, as failure detection watches it; not so one that the membership has without
-    /// a vote: it goes as soon as that is committed, alive, so that nobody would ever come to suspect it.
+    /// a vote: it goes as soon as that is committed, alive, so that nobody would ever come to suspect it. Nor one whose
+    /// node is there with another disk.
     mutating func awaitLeader(now: Instant) {
         guard let leader = self.leader else { return }
-        if self.votes(leader) { self.electionDeadline = nil } else { self.armElection(now: now) }
+        if self.votes(leader), !self.isLost(leader) { self.electionDeadline = nil } else { self.armElection(now: now) }
     }
 
     private func isWellFormed(_ append: Message.Append, _ message: Message) -> Bool {

@@ -113,6 +113,10 @@ extension Replica {
             self.disconnected(member.node, now: now, into: &effects)
             self.owesQuorumCheck = true
         }
+        if let leader = self.leader, leader.node == member.node, leader != member, self.role == self.restingRole {
+            // The leader's disk is gone, and the leader with it: nobody else would say so.
+            self.armElection(now: now)
+        }
         if !self.connectedMembers.contains(member) { self.connectedMembers.append(member) }
         for at in self.peers.indices where self.peers[at].member == member {
             self.peers[at].isConnected = true

@@ -224,6 +224,24 @@ import Testing
         #expect(!cluster[1].isInChange)
     }
 
+    /// 1. 1 leads; its disk is lost, and its node is back with another one, alive and no voter.
+    /// 2. A late append of its former life reaches 2: any message of a leader ends the suspicion of it.
+    /// 3. Nobody suspects the node, which lives. Were its old disk waited for, nobody would ever lead again.
+    @Test func aLeaderWhoseNodeIsBackWithAnotherDiskIsNotWaitedFor() {
+        let cluster = Cluster()
+        cluster.elect(1)
+        cluster.crash(1)
+        let new = MemberID(node: NodeID(1), incarnation: Incarnation(high: 0, low: 99))
+        for number: UInt32 in [2, 3] { cluster.input(number) { $0.connected(new, now: $1, into: &$2) } }
+        let append = Message.Append(previousIndex: 1, previousTerm: 1, entries: [], commit: 1, round: 9)
+        for number: UInt32 in [2, 3] {
+            cluster.receive(
+                Message(group: testGroup, from: member(1), to: member(number), term: 1, body: .append(append)))
+        }
+        cluster.run(.seconds(3))
+        #expect(cluster.leaders.count == 1 && cluster.leaders != [1])
+    }
+
     /// A new leader that finds a change under way ends it.
     @Test func aNewLeaderFinishesAChangeThatItFindsUnderWay() {
         let cluster = Cluster(others: [4])
