@@ -101,7 +101,8 @@ extension NodeCore {
     }
 
     /// Somebody else's knowledge of a member. Of one that has shown its history here, only what that does not have is
-    /// news: then its disk is an old copy.
+    /// news: then its disk is an old copy; or, where the start is a later one, our connection leads to a process that is
+    /// gone.
     private func learn(_ known: MemberRuns) {
         let at = self.peers.firstIndex { $0.member == known.member && !$0.history.marks.isEmpty }
         for mark in known.marks {
@@ -109,7 +110,7 @@ extension NodeCore {
             guard self.memory.runs.add(known.member, mark) else { continue }
             self.memory.changed()
             guard let at else { continue }
-            self.peers[at].isStale = true
+            if mark.run <= self.peers[at].history.last.run { self.peers[at].isStale = true }
             self.peers[at].owesVersion = self.memory.version
         }
         if known.isRetired { self.retire(known.member) }

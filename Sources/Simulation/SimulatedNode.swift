@@ -16,7 +16,7 @@ final class SimulatedNode {
     struct Peer {
         var link: SimulatedConnection?
         /// The peer's, as it said when the connection was made.
-        var linkRun: Run = 0
+        var linkRun = RunMark.none
         var linkMember: MemberID?
         var linkedAt: Nanoseconds = 0
         var outbox: [UInt8] = []
@@ -31,7 +31,7 @@ final class SimulatedNode {
 
     struct Beat {
         var at: Nanoseconds
-        var run: Run
+        var run: RunMark
         var coreAge: Nanoseconds
         var syncAge: Nanoseconds
     }

@@ -140,7 +140,7 @@ extension World {
         node.peers[peer.index].outbox.removeAll()
         node.peers[peer.index].link = connection
         node.peers[peer.index].linkedAt = self.now
-        node.peers[peer.index].linkRun = hello.run.run
+        node.peers[peer.index].linkRun = hello.run
         node.peers[peer.index].linkMember = hello.member
         self.note(.connected, node, UInt64(peer.number), hello.run.run)
         self.begin(node)
@@ -277,7 +277,7 @@ extension World {
             // A socket's buffer holds so many and no more.
             guard peer.peers[node.index].beats.count < 256 else { continue }
             peer.peers[node.index].beats.append(
-                SimulatedNode.Beat(at: arrival, run: node.run.run, coreAge: self.now - node.lastTurn, syncAge: syncAge))
+                SimulatedNode.Beat(at: arrival, run: node.run, coreAge: self.now - node.lastTurn, syncAge: syncAge))
         }
         self.after(Self.heartbeatInterval, .beat(node.index, life: node.life))
     }
@@ -287,15 +287,19 @@ extension World {
         for peer in self.nodes where peer !== node {
             while let beat = node.peers[peer.index].beats.first, beat.at <= self.now {
                 node.peers[peer.index].beats.removeFirst()
-                // A beat of an earlier run came late; or, after a while of silence, of a disk that forgot its runs.
-                let latest = node.peers[peer.index].latest
-                if beat.run >= latest?.run ?? 0 || beat.at > (latest?.at ?? 0) + 1_000_000_000 {
-                    node.peers[peer.index].latest = beat
+                // Of another run that is not later: one that came late; or, after a while of silence, of a disk that has
+                // forgotten its runs.
+                if let latest = node.peers[peer.index].latest, beat.run != latest.run,
+                    beat.run.run <= latest.run.run, beat.at <= latest.at + 1_000_000_000
+                {
+                    continue
                 }
+                node.peers[peer.index].latest = beat
             }
             guard let beat = node.peers[peer.index].latest else { continue }
             if let link = node.peers[peer.index].link, beat.run != node.peers[peer.index].linkRun,
-                beat.run > node.peers[peer.index].linkRun || beat.at > node.peers[peer.index].linkedAt + 1_000_000_000
+                beat.run.run > node.peers[peer.index].linkRun.run
+                    || beat.at > node.peers[peer.index].linkedAt + 1_000_000_000
             {
                 // A machine that lost its power ended no connection: ours leads to a process that is gone, and where we
                 // have nothing to send nobody will ever say so. The later run's beat does.

@@ -10,7 +10,7 @@ import Synchronization
 package struct Beat: Sendable {
     /// When the last one arrived (CLOCK_BOOTTIME).
     package var at: Instant
-    package var run: Run
+    package var run: RunMark
     /// Age of the peer's last core turn, and of its oldest unfinished sync, when it was sent.
     package var coreAge: Nanoseconds
     package var syncAge: Nanoseconds
@@ -28,6 +28,7 @@ package final class Heartbeats: Sendable {
         let port: Int
         let at = Atomic<UInt64>(0)
         let run = Atomic<UInt64>(0)
+        let token = Atomic<UInt64>(0)
         let coreAge = Atomic<UInt64>(0)
         let syncAge = Atomic<UInt64>(0)
         /// Number of the last beat taken, so that none counts twice or late.
@@ -99,7 +100,8 @@ package final class Heartbeats: Sendable {
         let at = slot.at.load(ordering: .acquiring)
         guard at > 0 else { return nil }
         return Beat(
-            at: Instant(nanoseconds: at), run: slot.run.load(ordering: .relaxed),
+            at: Instant(nanoseconds: at),
+            run: RunMark(run: slot.run.load(ordering: .relaxed), token: slot.token.load(ordering: .relaxed)),
             coreAge: slot.coreAge.load(ordering: .relaxed), syncAge: slot.syncAge.load(ordering: .relaxed))
     }
 
@@ -177,19 +179,19 @@ package final class Heartbeats: Sendable {
             guard (try? reader.read(UInt32.self)) == Self.magic, let high = try? reader.read(UInt64.self),
                 let low = try? reader.read(UInt64.self), ClusterID(high: high, low: low) == self.local.cluster,
                 let member = try? reader.member(), let run = try? reader.read(UInt64.self),
-                (try? reader.read(UInt64.self)) != nil, let number = try? reader.read(UInt64.self),
+                let token = try? reader.read(UInt64.self), let number = try? reader.read(UInt64.self),
                 let coreAge = try? reader.read(UInt64.self), let syncAge = try? reader.read(UInt64.self),
                 let to = try? reader.read(UInt32.self), to == self.local.member.node.rawValue,
                 let slot = self.slots.first(where: { $0.node == member.node })
             else { return }
             let lastRun = slot.run.load(ordering: .relaxed)
-            // An earlier run's beat came late; or, after a while of silence, the disk has forgotten its runs.
+            let isSame = run == lastRun && token == slot.token.load(ordering: .relaxed)
             let now = Self.now
+            // Of another run that is not later: one that came late; or, after a while of silence, of a disk that has
+            // forgotten its runs.
             let isSilent = now > slot.at.load(ordering: .relaxed) + 1_000_000_000
-            guard
-                run > lastRun || (run < lastRun && isSilent)
-                    || (run == lastRun && number > slot.number.load(ordering: .relaxed))
-            else { return }
+            guard isSame ? number > slot.number.load(ordering: .relaxed) : run > lastRun || isSilent else { return }
+            slot.token.store(token, ordering: .relaxed)
             slot.run.store(run, ordering: .relaxed)
             slot.number.store(number, ordering: .relaxed)
             slot.coreAge.store(coreAge, ordering: .relaxed)

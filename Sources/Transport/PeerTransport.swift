@@ -82,7 +82,7 @@ package final class PeerTransport {
         var link: PeerLink?
         /// At the other end of `link`, and since when.
         var member: MemberID?
-        var run: Run = 0
+        var run = RunMark.none
         var linkedAt = NIODeadline.uptimeNanoseconds(0)
         var outbox: [UInt8] = []
         var delay: Int64 = 0
@@ -154,10 +154,13 @@ package final class PeerTransport {
     ///
     /// 1. The power of B's machine goes and comes back. No segment of B's closes the connection at A.
     /// 2. A has nothing to send to B, so it gets no reset either; B's new run waits for A to dial.
-    /// A beat of an earlier run, on a connection that is not new: of a disk that has forgotten its runs.
-    package func drop(_ node: NodeID, unlike run: Run) {
+    /// So says a beat of another run that is not later, where the connection is not new: of a disk that has forgotten its
+    /// runs, and begins with lower numbers, or by chance with the same one.
+    package func drop(_ node: NodeID, unlike run: RunMark) {
         guard let at = self.index(of: node), let link = self.peers[at].link, self.peers[at].run != run else { return }
-        if run > self.peers[at].run || NIODeadline.now() - self.peers[at].linkedAt > .seconds(1) { link.close() }
+        if run.run > self.peers[at].run.run || NIODeadline.now() - self.peers[at].linkedAt > .seconds(1) {
+            link.close()
+        }
     }
 
     // MARK: Dialling
@@ -275,7 +278,7 @@ package final class PeerTransport {
         self.peers[at].outbox.removeAll(keepingCapacity: true)
         self.peers[at].link = link
         self.peers[at].member = hello.member
-        self.peers[at].run = hello.run.run
+        self.peers[at].run = hello.run
         self.peers[at].linkedAt = .now()
         self.delegate?.peerConnected(hello)
     }

@@ -1,6 +1,7 @@
 import Formats
 import NodeCore
 import Replication
+import Simulation
 import Testing
 
 /// Disks that are lost, as stories.
@@ -143,6 +144,48 @@ import Testing
         cluster.start(3)
         #expect(cluster.run(.seconds(5)) { cluster.disks[3]!.lost == [copy.member] })
         #expect(cluster.run(.seconds(10)) { cluster.voters(1).contains(cluster.member(3)) && cluster.isReady(3) })
+    }
+
+    /// The planted bug does the damage that it is there for: something acknowledged is gone, or two lead.
+    @Test func anEmptyDiskThatVotesLosesWhatWasAcknowledged() throws {
+        let isDamage: Set<SimulationInvariant> = [
+            .leaderCompleteness, .committedEntriesStay, .oneLeaderATerm, .noAcknowledgedWriteLost,
+        ]
+        for seed in UInt64(0)..<200 {
+            var options = SimulationOptions(seed: seed)
+            options.bug = .emptyDiskVotes
+            options.faults = .disks
+            do { _ = try World.run(options) } catch { if isDamage.contains(error.invariant) { return } }
+        }
+        Issue.record("not found within 200 seeds")
+    }
+
+    /// Disks lost one after the other, on every node, under load: nothing else is lost, and all come back as voters.
+    @Test(arguments: 0..<4) func disksLostOneAfterTheOther(chunk: Int) throws {
+        var (lost, promotions) = (0, 0)
+        for seed in UInt64(chunk) * 15..<UInt64(chunk + 1) * 15 {
+            var options = SimulationOptions(seed: seed)
+            options.faults = .disks
+            let report = try World.run(options)
+            lost += report.disksLost
+            promotions += report.promotions
+        }
+        #expect(lost > 5 && promotions > 10, "the faults are there")
+    }
+
+    /// Runs that found a bug once.
+    @Test(
+        arguments: [
+            (546, "disks", "an older copy, started oftener than its peers knew, went on as if it were the disk"),
+            (1912, "default", "a late append of a leader whose disk was gone was waited for without end"),
+            (2809, "default", "a half-open connection to an earlier run had the node booked as one with a lost disk"),
+            (1663, "disks", "a new disk's run had by chance the number of one that nobody there knew was over"),
+            (10, "disks", "the incident of a lost disk stayed open when its teller was gone"),
+        ] as [(UInt64, String, String)]) func seedsOfOldBugs(seed: UInt64, faults: String, bug: String) throws
+    {
+        var options = SimulationOptions(seed: seed)
+        options.faults = try FaultModel(parsing: faults)
+        _ = try World.run(options)
     }
 
     /// Of nobody it can be read: when all have met, there is no more to be heard.
