@@ -51,6 +51,13 @@ package struct FaultModel: Sendable, Equatable {
         return model
     }
 
+    /// The same without old copies.
+    static var wipes: FaultModel {
+        var model = FaultModel.disks
+        model[.oldCopy] = 0
+        return model
+    }
+
     /// The model of one run.
     func drawn(_ random: inout Random) -> FaultModel {
         guard self.isSwarm else { return self }

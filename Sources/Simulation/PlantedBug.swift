@@ -33,7 +33,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     package var faults: FaultModel {
         switch self {
         case .losesHardState: .elections
-        case .emptyDiskVotes: .disks
+        case .emptyDiskVotes: .wipes
         default: FaultModel()
         }
     }

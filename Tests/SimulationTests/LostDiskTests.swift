@@ -154,7 +154,7 @@ import Testing
         for seed in UInt64(0)..<200 {
             var options = SimulationOptions(seed: seed)
             options.bug = .emptyDiskVotes
-            options.faults = .disks
+            options.faults = PlantedBug.emptyDiskVotes.faults
             do { _ = try World.run(options) } catch { if isDamage.contains(error.invariant) { return } }
         }
         Issue.record("not found within 200 seeds")
