@@ -51,7 +51,9 @@ let package = Package(
         layer("Catalog", ["Replication"]),
         layer("NodeCore", ["Replication", "Formats", "Cache", "Catalog"] + collections),
         layer("Linearizability", ["Replication"]),
-        layer("Simulation", ["NodeCore", "Formats", "Replication", "Cache", "Catalog", "Linearizability"] + collections),
+        layer(
+            "Simulation",
+            ["NodeCore", "Formats", "Replication", "Cache", "Catalog", "Linearizability"] + collections),
 
         // Shells: I/O.
         layer("Journal", ["Formats", "Replication", "CKintsugi"]),
