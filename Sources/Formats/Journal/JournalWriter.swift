@@ -25,8 +25,8 @@ package struct JournalWriter: Sendable {
     /// Next block in the current segment; nil: a new segment begins with the next batch.
     private var block: Int?
     private var groups: [GroupState] = []
-    /// Most segments in use at once, since some became free.
-    private var peak = 0
+    /// Segments begun since some became free.
+    private var begun = 0
     private var hasRecycled = false
     private var encoder = BatchEncoder()
     /// As it was before the batch planned last, which may come to nothing.
@@ -120,6 +120,7 @@ package struct JournalWriter: Sendable {
             return self.plan(records, in: self.segments[self.segments.count - 1].file, at: block, isNew: false)
         }
         // A new segment, whose first batch tells first what was known before.
+        self.begun += 1
         let isNew = self.free.isEmpty
         let file = isNew ? self.nextFile : self.free.removeFirst()
         if isNew { self.nextFile += 1 }
@@ -225,17 +226,14 @@ package struct JournalWriter: Sendable {
         }
     }
 
-    /// Free files beyond what the last round needed, from one time that segments became free to the next: so a steady load
-    /// makes no new ones, and what a burst took is given back. The caller removes them once the batch planned last is
+    /// Free files beyond as many as were begun from one time that segments became free to the next: so a steady load makes
+    /// no new ones, and what a burst took is given back. The caller removes them once the batch planned last is
     /// durable: it is what made them free.
     package mutating func takeSurplus() -> [UInt32] {
-        guard self.hasRecycled else {
-            self.peak = max(self.peak, self.segments.count)
-            return []
-        }
+        guard self.hasRecycled else { return [] }
         self.hasRecycled = false
-        let keep = max(0, max(Self.minFiles, self.peak) - self.segments.count)
-        self.peak = self.segments.count
+        let keep = max(Self.minFiles - self.segments.count, self.begun)
+        self.begun = 0
         guard self.free.count > keep else { return [] }
         let surplus = Array(self.free[keep...])
         self.free.removeSubrange(keep...)
