@@ -28,7 +28,8 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     let id: ConnectionID
-    unowned let server: RedisServer
+    /// Held for as long as the channel lives: a server that was stopped may go before its last connection has.
+    let server: RedisServer
     var context: ChannelHandlerContext?
     private var parser = RESPParser()
     private var input = ByteBuffer()

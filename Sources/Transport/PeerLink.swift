@@ -18,7 +18,8 @@ final class PeerLink: ChannelInboundHandler {
         case closed
     }
 
-    private unowned let transport: PeerTransport
+    /// Held for as long as the channel lives: a transport that was stopped may go before its last handshake has ended.
+    private let transport: PeerTransport
     private let dialled: NodeID?
     private let purpose: Hello.Purpose
     private var state = State.awaitingHello

@@ -264,7 +264,7 @@ package final class PeerTransport {
 
     /// The handshake is done on both sides.
     func established(_ link: PeerLink, _ hello: Hello) {
-        guard let at = self.index(of: hello.member.node) else { return link.close() }
+        guard let at = self.index(of: hello.member.node), !self.isStopped else { return link.close() }
         self.peers[at].isDialling = false
         self.peers[at].isTesting = false
         self.peers[at].delay = 0
