@@ -26,6 +26,7 @@ extension World {
         self.takeDown(node, &draw)
         self.note(.wiped, node)
         node.disk = SimulatedDisk()
+        self.forgetRot(of: node)
         node.member = node.founder
         node.expected = [DurableState()]
         node.lostMember = node.member
@@ -48,13 +49,14 @@ extension World {
             self.takeDown(node, &draw)
             self.note(.oldCopy, node, image.run)
             node.disk = image.disk
+            self.forgetRot(of: node)
             node.member = image.member
             node.lastRun = image.run
             node.expected = image.expected
             node.lostMember = node.member
             node.image = nil
         } else {
-            guard !node.isDamaged, node.lastRun > 0 else { return }
+            guard !node.isDamaged, !self.hasRot(node), node.lastRun > 0 else { return }
             self.takeDown(node, &draw)
             node.image = DiskImage(
                 disk: node.disk.copy(), member: node.member, run: node.lastRun, expected: node.expected)
