@@ -75,7 +75,8 @@ extension World {
 
     private func mayDamage(_ node: SimulatedNode) -> Bool {
         for node in self.nodes where node.isDamaged && self.isVoterAgain(node) { node.lostMember = nil }
-        let damaged = self.nodes.reduce(0) { $0 + ($1.isDamaged || $1 === node ? 1 : 0) }
+        // A snapshot that rots may be one of the copies that are left.
+        let damaged = self.nodes.reduce(0) { $0 + ($1.isDamaged || $1 === node || self.hasRot($1) ? 1 : 0) }
         return damaged * 2 < self.nodes.count
     }
 
