@@ -1,15 +1,21 @@
 package import Replication
 
-/// Version 1, little-endian, fields in the order below; an absent duration or sample is all ones. For ever: it is in logs.
+/// Little-endian, fields in the order below; an absent duration or sample is all ones. For ever: it is in logs.
+///
+/// Version 1 is of incidents without repaired bytes and actions, and is written for those: nodes that know only it go on
+/// reading what they can have meant. Version 2 adds to each account u64 bytes repaired, u32 actions, each u32 length, UTF-8.
 extension Incident {
-    private static let version: UInt8 = 1
+    private var version: UInt8 {
+        self.accounts.contains { $0.bytesRepaired > 0 || !$0.actions.isEmpty } ? 2 : 1
+    }
 
     package func encoded() -> [UInt8] {
         var out: [UInt8] = []
         func put<T: FixedWidthInteger>(_ value: T) {
             withUnsafeBytes(of: value.littleEndian) { out.append(contentsOf: $0) }
         }
-        put(Self.version)
+        let version = self.version
+        put(version)
         put(self.kind.rawValue)
         put(self.cause.rawValue)
         put(UInt8(self.isPlanned ? 1 : 0))
@@ -39,6 +45,13 @@ extension Incident {
                 put(sample?.serving ?? .max)
                 put(sample?.all ?? .max)
             }
+            guard version > 1 else { continue }
+            put(account.bytesRepaired)
+            put(UInt32(account.actions.count))
+            for action in account.actions {
+                put(UInt32(action.utf8.count))
+                out.append(contentsOf: action.utf8)
+            }
         }
         return out
     }
@@ -46,7 +59,8 @@ extension Incident {
     /// Nil where the bytes are not one; `offset` moves past it.
     package init?(_ bytes: UnsafeRawBufferPointer, at offset: inout Int) {
         var reader = Reader(bytes: bytes, offset: offset)
-        guard reader.take(UInt8.self) == Self.version, let kind = Kind(rawValue: reader.take(UInt8.self)),
+        let version = reader.take(UInt8.self)
+        guard version == 1 || version == 2, let kind = Kind(rawValue: reader.take(UInt8.self)),
             let cause = Cause(rawValue: reader.take(UInt8.self))
         else { return nil }
         let isPlanned = reader.take(UInt8.self) != 0
@@ -56,13 +70,13 @@ extension Incident {
         let accounts = reader.take(UInt32.self)
         guard (1...UInt32(Self.maxAccounts)).contains(accounts) else { return nil }
         var all: [Account] = []
-        for _ in 0..<accounts where !reader.isShort { all.append(Self.account(&reader)) }
+        for _ in 0..<accounts where !reader.isShort { all.append(Self.account(&reader, version)) }
         guard !reader.isShort else { return nil }
         offset = reader.offset
         self.init(kind: kind, cause: cause, node: node, run: run, isPlanned: isPlanned, count: count, accounts: all)
     }
 
-    private static func account(_ reader: inout Reader) -> Account {
+    private static func account(_ reader: inout Reader, _ version: UInt8) -> Account {
         let observer = NodeID(reader.take(UInt32.self))
         let episode = reader.take(UInt64.self)
         let ledSystem = reader.take(UInt8.self) != 0
@@ -92,6 +106,13 @@ extension Incident {
             let all = reader.take(UInt32.self)
             account.samples[at] = all == .max ? nil : Sample(serving: serving, all: all)
         }
+        guard version > 1 else { return account }
+        account.bytesRepaired = reader.take(UInt64.self)
+        let actions = reader.take(UInt32.self)
+        for _ in 0..<actions {
+            if reader.isShort { break }
+            account.note(action: reader.text())
+        }
         return account
     }
 
@@ -104,6 +125,16 @@ extension Incident {
         init(bytes: UnsafeRawBufferPointer, offset: Int) {
             self.bytes = bytes
             self.offset = offset
+        }
+
+        mutating func text() -> String {
+            let count = Int(self.take(UInt32.self))
+            guard self.bytes.count - self.offset >= count else {
+                self.isShort = true
+                return ""
+            }
+            defer { self.offset += count }
+            return String(decoding: self.bytes[self.offset..<self.offset + count], as: UTF8.self)
         }
 
         mutating func take<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type) -> T {

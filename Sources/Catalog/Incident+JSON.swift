@@ -21,7 +21,8 @@ extension Incident {
         }
         let recovery = repair.map { "[\(milliseconds($0)),\(milliseconds($0 &+ authority.window))]" } ?? "null"
         let actions =
-            changes.map { "\"node \($0.to) leads \($0.group) in term \($0.term)\"" }
+            authority.actions.map(quoted)
+            + changes.map { "\"node \($0.to) leads \($0.group) in term \($0.term)\"" }
             + (closed != nil ? ["\"node \(self.node) is in full service\""] : [])
         return """
             {"id":\(id),"kind":"\(self.kind)","cause":"\(self.cause.text)","node":\(self.node),"run":\(self.run),\
@@ -31,8 +32,8 @@ extension Incident {
             "detection_ms":[0,\(milliseconds(authority.window))],\
             "repair_ms":\(repair.map { milliseconds($0) } ?? "null"),"recovery_ms":\(recovery),\
             "delay_ms":{\(delays.joined(separator: ","))},"recovery_rate":{\(rates.joined(separator: ","))},\
-            "groups":[\(groups.joined(separator: ","))],"bytes_repaired":0,"actions":[\(actions.joined(separator: ","))],\
-            "observer":\(authority.observer)}
+            "groups":[\(groups.joined(separator: ","))],"bytes_repaired":\(authority.bytesRepaired),\
+            "actions":[\(actions.joined(separator: ","))],"observer":\(authority.observer)}
             """
     }
 }
@@ -48,6 +49,19 @@ extension Incident.Cause {
         default: "\(self)"
         }
     }
+}
+
+/// As a JSON string. What was committed may hold anything.
+private func quoted(_ text: String) -> String {
+    var out = "\""
+    for character in text.unicodeScalars {
+        switch character {
+        case "\"", "\\": out += "\\\(character)"
+        case _ where character.value < 0x20: out += " "
+        default: out.unicodeScalars.append(character)
+        }
+    }
+    return out + "\""
 }
 
 /// With three decimals.

@@ -19,6 +19,8 @@ package struct Incident: Sendable, Equatable {
         case restarted = 3
         /// It said that it stops.
         case stopped = 4
+        /// Bytes at rest are not what was written.
+        case rot = 10
         /// It came back with an empty disk, or an older copy of its own.
         case diskLost = 16
         // Of its own disk, as it found by itself.
@@ -78,6 +80,19 @@ package struct Incident: Sendable, Equatable {
         package var delay: Nanoseconds?
         /// At 1, 5 and 30 s and at the close.
         package var samples: [Sample?] = [nil, nil, nil, nil]
+        /// Of a fault of data: bytes that were written anew.
+        package var bytesRepaired: UInt64 = 0
+        /// What was done, in short sentences, in order.
+        package private(set) var actions: [String] = []
+
+        static let maxActions = 16
+        static let maxActionBytes = 200
+
+        /// Beyond the limits it is left out: the ledger is bounded.
+        package mutating func note(action: String) {
+            guard self.actions.count < Self.maxActions, action.utf8.count <= Self.maxActionBytes else { return }
+            self.actions.append(action)
+        }
 
         package init(observer: NodeID, episode: UInt64, detected: WallTime, window: Nanoseconds) {
             self.observer = observer
@@ -124,7 +139,8 @@ package struct Incident: Sendable, Equatable {
     /// not heard yet: this fault, unless it was over when the observer came to suspect the node.
     mutating func absorb(_ report: Incident) -> Bool {
         guard self.kind == report.kind, self.node == report.node, self.run == report.run,
-            (self.cause == .diskLost) == (report.cause == .diskLost)
+            (self.cause == .diskLost) == (report.cause == .diskLost),
+            self.kind != .data || self.cause == report.cause
         else { return false }
         let account = report.accounts[0]
         if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }

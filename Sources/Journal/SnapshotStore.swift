@@ -7,8 +7,9 @@ import Synchronization
 /// Snapshot files of a node's groups, written and read by a thread of their own.
 ///
 /// A file is `KSNP`, u32 version, u32 length of the mark, the mark, u32 checksum of all that; then for each block u32 length,
-/// u32 CRC32C, its bytes; then u32 0xffffffff, u32 checksum of the blocks' checksums, u64 count of blocks. Nothing in it is a
-/// node's own: equal states give equal files, so that a bad block may come from a peer.
+/// u32 CRC32C seeded with that of the header and of the block's own place, its bytes; then u32 0xffffffff, u32 checksum of
+/// the header's and the blocks' checksums, u64 count of blocks. Nothing in it is a node's own: equal states give equal files,
+/// so that a bad block may come from a peer.
 package final class SnapshotStore: Sendable {
     package enum Done: Sendable {
         case blockWritten(GroupID)
@@ -21,6 +22,14 @@ package final class SnapshotStore: Sendable {
         case notStaged(GroupID, LogIndex, String)
         /// Blocks come in order; after the last an empty one with `isLast`. `failure`: the file is bad from here.
         case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, failure: String?)
+        /// A file's rebuilding needs a peer's bytes from `offset` on, for the frame that begins at `frame`.
+        case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
+        /// The file is rebuilt and durable; `bytes` of it are new.
+        case repaired(GroupID, LogIndex, bytes: Int)
+        /// The disk refused the new file.
+        case repairFailed(GroupID, LogIndex, String)
+        /// Bytes for a peer that rebuilds its file; nil: the file is gone, cannot be read or ends before.
+        case lent(GroupID, LogIndex, offset: UInt64, bytes: [UInt8]?, for: MemberID)
     }
 
     private enum Work: Sendable {
@@ -30,17 +39,21 @@ package final class SnapshotStore: Sendable {
         case abandon(GroupID)
         case read(GroupID, LogIndex, offset: UInt64, MemberID)
         case stage(SnapshotPiece)
-        case load(GroupID, LogIndex)
+        case load(GroupID, SnapshotMark)
+        case repair(GroupID, SnapshotMark, usesOld: Bool)
+        case lent(GroupID, LogIndex, offset: UInt64, [UInt8])
+        case lend(GroupID, LogIndex, offset: UInt64, MemberID)
+        case abandonRepair(GroupID)
         case remove(GroupID, below: LogIndex)
         case other(@Sendable () throws -> Void)
         case close
     }
 
-    private let directory: String
+    let directory: String
     private let work = Mutex<[Work]>([])
     private let signal = Signal()
     private let thread = JoinableThread()
-    private let completion: @Sendable (Done) -> Void
+    let completion: @Sendable (Done) -> Void
 
     /// - Parameter completion: called on the store's thread.
     package init(directory: String, completion: @escaping @Sendable (Done) -> Void) throws(FileError) {
@@ -59,7 +72,21 @@ package final class SnapshotStore: Sendable {
         self.add(.read(group, index, offset: offset, member))
     }
     package func stage(_ piece: SnapshotPiece) { self.add(.stage(piece)) }
-    package func load(_ group: GroupID, index: LogIndex) { self.add(.load(group, index)) }
+    /// Reads back the file of this very snapshot.
+    package func load(_ group: GroupID, _ mark: SnapshotMark) { self.add(.load(group, mark)) }
+    /// Begins to rebuild a snapshot's file (`SnapshotRepair`). One of a group at a time: an earlier one is dropped.
+    package func repair(_ group: GroupID, _ mark: SnapshotMark, usesOld: Bool) {
+        self.add(.repair(group, mark, usesOld: usesOld))
+    }
+    /// Goes on with a rebuilding, with bytes of a peer's file.
+    package func lent(_ group: GroupID, index: LogIndex, offset: UInt64, _ bytes: [UInt8]) {
+        self.add(.lent(group, index, offset: offset, bytes))
+    }
+    /// Reads bytes for a peer's rebuilding.
+    package func lend(_ group: GroupID, index: LogIndex, offset: UInt64, for member: MemberID) {
+        self.add(.lend(group, index, offset: offset, member))
+    }
+    package func abandonRepair(_ group: GroupID) { self.add(.abandonRepair(group)) }
     /// Files of snapshots before `index` are not needed any more: the journal durably names a newer one.
     package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
     /// Other small file work that must not hold up the core loop.
@@ -85,11 +112,9 @@ package final class SnapshotStore: Sendable {
         var mark: SnapshotMark
         var path: String
         var fd: Int32
-        var offset: Int
+        var framing: SnapshotFraming
         /// As far as the system was told to write back.
         var flushed = 0
-        var blocks: UInt64 = 0
-        var checksum: UInt32 = 0
         var failure: String?
     }
 
@@ -103,6 +128,7 @@ package final class SnapshotStore: Sendable {
     private func run() {
         var writing: [Writing] = []
         var staging: [Staging] = []
+        var repairing: [Repairing] = []
         while true {
             self.signal.wait()
             let items = self.work.withLock { items in
@@ -117,19 +143,28 @@ package final class SnapshotStore: Sendable {
                 case .abandon(let group): Self.drop(group, &writing)
                 case .read(let group, let index, let offset, let member): self.read(group, index, offset, member)
                 case .stage(let piece): self.stage(piece, &staging)
-                case .load(let group, let index): self.load(group, index)
+                case .load(let group, let mark): self.readBack(group, mark)
+                case .repair(let group, let mark, let usesOld):
+                    self.beginRepair(group, mark, usesOld: usesOld, &repairing)
+                case .lent(let group, let index, let offset, let bytes):
+                    self.continueRepair(group, index, offset, bytes, &repairing)
+                case .lend(let group, let index, let offset, let member): self.lend(group, index, offset, member)
+                case .abandonRepair(let group): Self.dropRepair(group, &repairing)
                 case .remove(let group, let index): self.removeOlder(group, than: index)
                 case .other(let work): try? work()
                 case .close:
                     for file in writing { Glibc.close(file.fd) }
                     for file in staging { Glibc.close(file.fd) }
+                    for file in repairing { file.close() }
                     return
                 }
             }
         }
     }
 
-    private func path(_ group: GroupID, _ index: LogIndex) -> String {
+    package func path(of group: GroupID, _ index: LogIndex) -> String { self.path(group, index) }
+
+    func path(_ group: GroupID, _ index: LogIndex) -> String {
         self.directory + "/" + Self.name(group, index)
     }
 
@@ -140,12 +175,11 @@ package final class SnapshotStore: Sendable {
     private func begin(_ group: GroupID, _ mark: SnapshotMark, _ writing: inout [Writing]) {
         Self.drop(group, &writing)
         let path = self.path(group, mark.index) + ".part"
-        var file = Writing(group: group, mark: mark, path: path, fd: -1, offset: 0)
+        let header = SnapshotFormat.header(mark)
+        var file = Writing(group: group, mark: mark, path: path, fd: -1, framing: SnapshotFraming(header: header))
         do {
             file.fd = try Files.open(path, O_RDWR | O_CREAT | O_TRUNC)
-            let header = SnapshotFormat.header(mark)
             try Files.write(file.fd, header, at: 0, path: path)
-            file.offset = header.count
         } catch {
             file.failure = "\(error)"
         }
@@ -155,14 +189,11 @@ package final class SnapshotStore: Sendable {
     private func block(_ group: GroupID, _ bytes: [UInt8], _ writing: inout [Writing]) {
         defer { self.completion(.blockWritten(group)) }
         guard let at = writing.firstIndex(where: { $0.group == group }), writing[at].failure == nil else { return }
-        var checksum = writing[at].checksum
-        let framed = SnapshotFormat.frame(bytes, chain: &checksum)
+        let offset = writing[at].framing.offset
+        let framed = writing[at].framing.frame(bytes)
         do {
-            try Files.write(writing[at].fd, framed, at: writing[at].offset, path: writing[at].path)
-            writing[at].offset += framed.count
-            writing[at].blocks += 1
-            writing[at].checksum = checksum
-            while writing[at].offset - writing[at].flushed >= Self.stretch {
+            try Files.write(writing[at].fd, framed, at: offset, path: writing[at].path)
+            while writing[at].framing.offset - writing[at].flushed >= Self.stretch {
                 kintsugi_write_back(writing[at].fd, writing[at].flushed, Self.stretch, Self.stretch)
                 writing[at].flushed += Self.stretch
             }
@@ -177,8 +208,7 @@ package final class SnapshotStore: Sendable {
         defer { if file.fd >= 0 { Glibc.close(file.fd) } }
         do {
             if let failure = file.failure { throw DirectoryRefused(failure) }
-            let footer = SnapshotFormat.footer(blocks: file.blocks, checksum: file.checksum)
-            try Files.write(file.fd, footer, at: file.offset, path: file.path)
+            try Files.write(file.fd, file.framing.footer, at: file.framing.offset, path: file.path)
             try Files.sync(file.fd, path: file.path)
             try Files.rename(file.path, self.path(group, file.mark.index), directory: self.directory)
             self.completion(.durable(group, file.mark.index))
@@ -257,11 +287,13 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    private func load(_ group: GroupID, _ index: LogIndex) {
+    private func readBack(_ group: GroupID, _ mark: SnapshotMark) {
+        let index = mark.index
         do {
-            try SnapshotFile.read(self.path(group, index)) { block in
+            let found = try SnapshotFile.read(self.path(group, index)) { block in
                 self.completion(.loaded(group, index, block: block, isLast: false, failure: nil))
             }
+            guard found == mark else { throw MalformedBytes("\(self.path(group, index)) is another snapshot's file") }
             self.completion(.loaded(group, index, block: [], isLast: true, failure: nil))
         } catch {
             self.completion(.loaded(group, index, block: [], isLast: true, failure: "\(error)"))
@@ -271,9 +303,6 @@ package final class SnapshotStore: Sendable {
 
 /// Reads snapshot files (`SnapshotFormat`) without holding one in memory.
 package enum SnapshotFile {
-    /// Blocks are small, so that a bad one is cheap to fetch; this bounds what a forged length can ask for.
-    static let maxBlockBytes = 64 << 20
-
     /// The mark of a file all of whose blocks check.
     package static func verify(_ path: String) throws -> SnapshotMark { try Self.read(path) { _ in } }
 
@@ -298,36 +327,40 @@ package enum SnapshotFile {
             }
         }
         var header = try take(12)
-        guard words(header) == (SnapshotFormat.magic, SnapshotFormat.version) else {
-            throw MalformedBytes("\(path) is not a snapshot of this version")
-        }
+        let (magic, version) = words(header)
+        guard magic == SnapshotFormat.magic,
+            (SnapshotFormat.lowestVersion...SnapshotFormat.version).contains(version)
+        else { throw MalformedBytes("\(path) is not a snapshot of a known version") }
         let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
         header += try take(length)
-        guard words(try take(4) + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else {
+        let own = try take(4)
+        guard words(own + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else {
             throw MalformedBytes("\(path): its head is bad")
         }
         let mark = try header[12...].withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
             return try reader.mark()
         }
-        var checksum: UInt32 = 0
-        var blocks: UInt64 = 0
+        var framing = SnapshotFraming(header: header + own, version: version)
         while true {
             let (count, expected) = words(try take(8))
             if count == SnapshotFormat.endMark {
                 let tail = try take(8)
                 let (low, high) = words(tail)
-                guard expected == checksum, UInt64(low) | UInt64(high) << 32 == blocks else {
+                guard expected == framing.checksum, UInt64(low) | UInt64(high) << 32 == framing.blocks else {
                     throw MalformedBytes("\(path): its end is bad")
                 }
                 guard offset == Files.size(fd) else { throw MalformedBytes("\(path) goes on after its end") }
                 return mark
             }
-            guard Int(count) <= Self.maxBlockBytes else { throw MalformedBytes("\(path): block \(blocks) is bad") }
+            guard Int(count) <= SnapshotFormat.maxBlockBytes else {
+                throw MalformedBytes("\(path): block \(framing.blocks) is bad")
+            }
             let block = try take(Int(count))
-            guard CRC32C.of(block[...]) == expected else { throw MalformedBytes("\(path): block \(blocks) is bad") }
-            checksum = SnapshotFormat.chain(checksum, expected)
-            blocks += 1
+            guard framing.checksum(of: block[...]) == expected else {
+                throw MalformedBytes("\(path): block \(framing.blocks) is bad")
+            }
+            framing.take(count: block.count, checksum: expected)
             try body(block)
         }
     }

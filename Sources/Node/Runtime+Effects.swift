@@ -134,6 +134,23 @@ extension Runtime {
             self.logger.error(
                 "a peer's log contradicts ours",
                 metadata: ["group": "\(group)", "index": "\(index)", "peer": "\(node)"])
+        case .snapshotDamaged(let group, let index, let reason):
+            self.logger.error(
+                "a snapshot is bad: asking the other nodes for what it lacks",
+                metadata: ["group": "\(group)", "index": "\(index)", "reason": "\(reason)"])
+        case .snapshotRepaired(let group, let index, let bytes):
+            self.logger.notice(
+                "a snapshot's file was rebuilt",
+                metadata: ["group": "\(group)", "index": "\(index)", "bytes": "\(bytes)"])
+        case .snapshotLost(let group, let index):
+            self.logger.critical(
+                "no good copy of a snapshot can be had: the group serves nothing here until there is one",
+                metadata: [
+                    "group": "\(group)",
+                    "file": "\(self.snapshots.path(of: group, index))",
+                ])
+        case .healed(let group):
+            self.logger.notice("state and snapshot are good again", metadata: ["group": "\(group)"])
         }
     }
 }

@@ -15,7 +15,13 @@ extension Runtime {
         case .read(let group, let index, let offset, let member):
             self.snapshots.read(group, index: index, offset: offset, for: member)
         case .stage(let piece, _): self.snapshots.stage(piece)
-        case .load(let group, let index): self.snapshots.load(group, index: index)
+        case .load(let group, let mark): self.snapshots.load(group, mark)
+        case .repair(let group, let mark, let usesOld): self.snapshots.repair(group, mark, usesOld: usesOld)
+        case .lent(let group, let index, let offset, let bytes):
+            self.snapshots.lent(group, index: index, offset: offset, bytes)
+        case .abandonRepair(let group): self.snapshots.abandonRepair(group)
+        case .lend(let group, let index, let offset, let member):
+            self.snapshots.lend(group, index: index, offset: offset, for: member)
         }
     }
 
@@ -38,22 +44,25 @@ extension Runtime {
             self.logger.error("a snapshot could not be taken in", metadata: ["group": "\(group)", "reason": "\(text)"])
             self.core.snapshotNotStaged(group, index: index)
         case .loaded(let group, let index, let block, let isLast, let failure):
-            if let failure { return self.unreadable(group, index, failure) }
+            if let failure {
+                self.core.snapshotUnreadable(group, index: index, reason: failure)
+                break
+            }
             do {
                 try block.withUnsafeBytes { try self.core.snapshotLoaded(group, block: $0, isLast: isLast) }
             } catch {
-                return self.unreadable(group, index, "\(error)")
+                self.core.snapshotUnreadable(group, index: index, reason: "\(error)")
             }
+        case .repairNeeds(let group, let index, let frame, let offset):
+            self.core.snapshotRepairNeeds(group, index: index, frame: frame, offset: offset)
+        case .repaired(let group, let index, let bytes):
+            self.core.snapshotRepaired(group, index: index, bytes: bytes)
+        case .repairFailed(let group, let index, let text):
+            self.logger.error("a snapshot could not be rebuilt", metadata: ["group": "\(group)", "reason": "\(text)"])
+            self.core.snapshotRepairFailed(group, index: index)
+        case .lent(let group, let index, let offset, let bytes, let member):
+            self.core.snapshotLent(group, index: index, offset: offset, bytes: bytes, for: member)
         }
         self.scheduleTurn()
-    }
-
-    private func unreadable(_ group: GroupID, _ index: LogIndex, _ reason: String) {
-        self.end(
-            ServerError(
-                code: 1,
-                message:
-                    "The snapshot of group \(group) at \(index) cannot be read: \(reason). Move the file away and restore it from another node's copy, or let this node join anew."
-            ))
     }
 }

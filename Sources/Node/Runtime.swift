@@ -100,7 +100,7 @@ final class Runtime {
 
     func start() {
         self.begin()
-        for (group, index) in self.core.snapshotsToLoad { self.snapshots.load(group, index: index) }
+        for (group, mark) in self.core.snapshotsToLoad { self.snapshots.load(group, mark) }
         self.transport.start()
         self.startTicking()
         self.scheduleTurn()

@@ -43,6 +43,8 @@ final class Group {
     var lastEffectiveIndex: LogIndex = 0
     var checkpoint = Checkpoint()
     var incoming: IncomingSnapshot?
+    /// Its snapshot file is bad, and something is done about it.
+    var healing: SnapshotHealing?
     var outgoing: [OutgoingSnapshot] = []
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
     var suspected: [(node: NodeID, run: Run, term: Term)] = []
@@ -59,6 +61,8 @@ final class Group {
     }
 
     var isLeader: Bool { self.replica.role == .leader }
+    /// There is an applied state: none is being read back, and none is lost.
+    var hasState: Bool { self.incoming?.machine == nil && !(self.healing?.lacksState ?? false) }
 }
 
 /// Snapshots of a group's state: the one being taken, and the newest that is durable.

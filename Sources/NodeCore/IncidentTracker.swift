@@ -5,6 +5,7 @@ package import Replication
 /// own monotonic clock, with one wall-clock anchor.
 package struct IncidentTracker {
     private struct Open {
+        let kind: Incident.Kind
         let node: NodeID
         let run: Run
         let cause: Incident.Cause
@@ -15,12 +16,9 @@ package struct IncidentTracker {
         var leaderless: [(group: GroupID, term: Term)]
         var isDirty = true
 
-        /// Its end is for others to see. That of a node's own lost disk it can tell itself, when it leads again.
-        func isStop(of node: NodeID) -> Bool { self.node == node && self.cause != .diskLost }
-
         var report: Incident {
             Incident(
-                kind: .node, cause: self.cause, node: self.node, run: self.run, isPlanned: self.isPlanned,
+                kind: self.kind, cause: self.cause, node: self.node, run: self.run, isPlanned: self.isPlanned,
                 accounts: [self.account])
         }
     }
@@ -43,7 +41,11 @@ package struct IncidentTracker {
         _ node: NodeID, run: Run, cause: Incident.Cause, lastGood: Instant, led: [(group: GroupID, term: Term)],
         now: Instant, wall: WallTime
     ) {
-        guard !self.open.contains(where: { $0.node == node && $0.run == run && $0.cause != .diskLost }) else { return }
+        guard
+            !self.open.contains(where: {
+                $0.kind == .node && $0.node == node && $0.run == run && $0.cause != .diskLost
+            })
+        else { return }
         let window = lastGood.nanoseconds == 0 ? 0 : now - lastGood
         self.add(node, run: run, cause, isPlanned: false, window: window, led: led, now: now, wall: wall)
     }
@@ -60,8 +62,42 @@ package struct IncidentTracker {
         self.add(self.me, run: run, .stopped, isPlanned: true, window: 0, led: led, now: now, wall: wall)
     }
 
+    // MARK: Data
+
+    /// Something that this node has at rest is bad, or its state is. One fault until it is repaired, whatever is found
+    /// besides. `window`: for how long it may have been so; 0 where that is not known.
+    package mutating func damaged(
+        _ cause: Incident.Cause, run: Run, window: Nanoseconds, now: Instant, wall: WallTime
+    ) {
+        guard self.ownDamage(cause) == nil else { return }
+        self.add(
+            self.me, run: run, cause, kind: .data, isPlanned: false, window: window, led: [], now: now, wall: wall)
+    }
+
+    /// Some of it was put right.
+    package mutating func repaired(_ cause: Incident.Cause, bytes: Int, action: String) {
+        guard let at = self.ownDamage(cause) else { return }
+        self.open[at].account.bytesRepaired += UInt64(bytes)
+        self.open[at].account.note(action: action)
+        self.open[at].isDirty = true
+    }
+
+    /// Nothing of this cause is left.
+    package mutating func repairedAll(_ cause: Incident.Cause, now: Instant) {
+        guard let at = self.ownDamage(cause) else { return }
+        self.open[at].account.repair = now - self.open[at].detectedAt
+        self.open[at].isDirty = true
+    }
+
+    private func ownDamage(_ cause: Incident.Cause) -> Int? {
+        self.open.firstIndex {
+            $0.kind == .data && $0.node == self.me && $0.cause == cause && $0.account.repair == nil
+        }
+    }
+
     private mutating func add(
-        _ node: NodeID, run: Run, _ cause: Incident.Cause, isPlanned: Bool, window: Nanoseconds,
+        _ node: NodeID, run: Run, _ cause: Incident.Cause, kind: Incident.Kind = .node, isPlanned: Bool,
+        window: Nanoseconds,
         led: [(group: GroupID, term: Term)], now: Instant, wall: WallTime
     ) {
         self.lastEpisode += 1
@@ -70,7 +106,7 @@ package struct IncidentTracker {
         if self.open.count >= Self.maxOpen { self.open.removeFirst() }
         self.open.append(
             Open(
-                node: node, run: run, cause: cause, isPlanned: isPlanned, account: account, detectedAt: now,
+                kind: kind, node: node, run: run, cause: cause, isPlanned: isPlanned, account: account, detectedAt: now,
                 leaderless: led))
     }
 
@@ -103,7 +139,7 @@ package struct IncidentTracker {
     }
 
     package mutating func acknowledgedWrite(now: Instant) {
-        for at in self.open.indices where self.open[at].account.delay == nil && self.open[at].node != self.me {
+        for at in self.open.indices where self.open[at].account.delay == nil && !self.open[at].isPlanned {
             self.open[at].account.delay = now - self.open[at].detectedAt + self.open[at].account.window
             self.open[at].isDirty = true
         }
@@ -113,7 +149,7 @@ package struct IncidentTracker {
     /// leadership.
     package mutating func tick(serving: Int, all: Int, isBack: (NodeID) -> Bool, leadsSystem: Bool, now: Instant) {
         let sample = Incident.Sample(serving: UInt32(serving), all: UInt32(all))
-        for at in self.open.indices where !self.open[at].isStop(of: self.me) {
+        for at in self.open.indices where !self.open[at].isPlanned {
             let age = now - self.open[at].detectedAt
             func setSample(_ slot: Int) {
                 guard self.open[at].account.samples[slot] == nil else { return }
@@ -125,7 +161,11 @@ package struct IncidentTracker {
                 self.open[at].account.ledSystem = true
                 self.open[at].isDirty = true
             }
-            guard isBack(self.open[at].node) else { continue }
+            if self.open[at].kind == .data {
+                guard self.open[at].account.repair != nil else { continue }
+            } else {
+                guard isBack(self.open[at].node) else { continue }
+            }
             if self.open[at].account.affected.isEmpty, self.open[at].account.repair == nil {
                 self.open[at].account.repair = age
                 self.open[at].isDirty = true
@@ -146,8 +186,7 @@ package struct IncidentTracker {
             self.open[at].isDirty = false
             reports.append(CatalogCommand.report(self.open[at].report).encoded())
         }
-        let me = self.me
-        self.open.removeAll { $0.account.closed != nil || ($0.isStop(of: me) && $0.leaderless.isEmpty) }
+        self.open.removeAll { $0.account.closed != nil || ($0.isPlanned && $0.leaderless.isEmpty) }
         return reports
     }
 

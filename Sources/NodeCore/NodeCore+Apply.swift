@@ -7,7 +7,7 @@ package import Replication
 extension NodeCore {
     /// Applies what is committed, in slices: a long stretch (a restart, a catch-up) leaves room for other work between.
     func apply(_ group: Group) {
-        guard group.incoming?.machine == nil else { return }
+        guard group.hasState else { return }
         let commit = group.replica.commitIndex
         var budget = 1 << 20
         while group.appliedIndex < commit {
@@ -127,7 +127,8 @@ extension NodeCore {
                 }
                 self.reply.bytes.withUnsafeBytes { reply in
                     group.sessions[at].remember(reply)
-                    if isOwn {
+                    // Below that its client had the reply, and the state went back since, to a snapshot.
+                    if isOwn, sequence >= group.origin.firstUnapplied {
                         let client = group.origin.applied(sequence, now: self.now)
                         self.deliver(reply, to: client, of: .write, index: index)
                     }

@@ -10,7 +10,7 @@ extension NodeCore {
     /// The leader proposes one when enough has happened since the last.
     func considerCheckpoint(of group: Group) {
         guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
-            group.checkpoint.running == nil, group.incoming == nil
+            group.checkpoint.running == nil, group.incoming == nil, group.hasState
         else { return }
         let bytes = self.configuration.checkpointBytes
         let isDue =
@@ -120,6 +120,7 @@ extension NodeCore {
         group.checkpoint.running = nil
         group.checkpoint.durableSize = group.checkpoint.runningSize
         self.adopt(mark, of: group)
+        self.healedByCheckpoint(group, at: mark.index)
         self.effects.events.append(.checkpointDone(id, mark.index))
     }
 

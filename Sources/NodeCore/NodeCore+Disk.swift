@@ -80,7 +80,7 @@ extension NodeCore {
     func tickDiskAccount(serving: Int) {
         let isBack =
             self.disk.isWell && self.awaitingJournal.isEmpty
-            && self.groups.allSatisfy { $0.servedBy != nil && $0.incoming == nil }
+            && self.groups.allSatisfy { $0.servedBy != nil && $0.incoming == nil && $0.hasState }
         self.diskAccount.tick(
             isWell: self.disk.isWell, isBack: isBack, serving: serving - (isBack ? 0 : 1), all: self.peers.count + 1,
             now: self.now)

@@ -39,8 +39,9 @@ extension NodeCore {
 
     /// The account follows the repair and never holds it up: reports go into the system group's stream like any command.
     func tickIncidents() {
-        let serving = self.peers.reduce(1) { $0 + (self.isServing($1) ? 1 : 0) }
-        self.tickDiskAccount(serving: serving)
+        let peers = self.peers.reduce(0) { $0 + (self.isServing($1) ? 1 : 0) }
+        self.tickDiskAccount(serving: peers + 1)
+        let serving = peers + (self.groups.allSatisfy(\.hasState) ? 1 : 0)
         let system = self.group(.system)!
         self.bookLostDisks()
         self.incidents.tick(

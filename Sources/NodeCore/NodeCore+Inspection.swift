@@ -33,7 +33,7 @@ extension NodeCore {
     /// Of the applied state, sessions included: equal on all replicas at equal applied indexes. Nil while a state is
     /// read back. O(sessions), and for the catalog O(state).
     package func stateDigest(_ id: GroupID) -> Hash128? {
-        guard let group = self.group(id), group.incoming?.machine == nil else { return nil }
+        guard let group = self.group(id), group.hasState else { return nil }
         var hasher = SipHasher128(key: HashKey(self.configuration.cluster))
         var bytes: [UInt8] = []
         group.sessions.encode(into: &bytes)

@@ -71,6 +71,14 @@ extension NodeCore {
             self.receiveSnapshot(piece, from: member)
         case .snapshotReply(let reply):
             self.receiveSnapshotReply(reply, from: member)
+        case .snapshotBlocksWanted(let id, let index, let offset):
+            self.receiveSnapshotBlocksWanted(id, index: index, offset: offset, from: member)
+        case .snapshotBlocks(let id, let index, let offset, let bytes):
+            self.receiveSnapshotBlocks(id, index: index, offset: offset, bytes: bytes, from: member)
+        case .snapshotWanted(let id, let atLeast):
+            self.receiveSnapshotWanted(id, atLeast: atLeast, from: member)
+        case .checkpointWanted(let id):
+            self.receiveCheckpointWanted(id)
         }
     }
 

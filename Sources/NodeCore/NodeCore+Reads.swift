@@ -16,7 +16,7 @@ extension NodeCore {
 
     /// Answers the reads whose index the state has reached, in the order asked.
     func serveReads(_ group: Group) {
-        guard group.incoming?.machine == nil, case .cache(let cache) = group.machine else { return }
+        guard group.hasState, case .cache(let cache) = group.machine else { return }
         while let index = group.reads.batches.first?.index, index <= group.appliedIndex {
             // Taken out so that delivering a reply, which may let held requests in, finds the queue unlocked.
             var batch = ReadQueue.Batch()

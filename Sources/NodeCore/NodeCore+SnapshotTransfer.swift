@@ -10,7 +10,9 @@ extension NodeCore {
     // MARK: Sending
 
     func beginSending(_ group: Group, to member: MemberID) {
-        guard let mark = group.checkpoint.durable else {
+        guard let mark = group.checkpoint.durable, group.healing == nil else {
+            // Our own file is bad. A new one comes sooner by a checkpoint than by waiting.
+            if group.healing != nil, group.hasState { group.checkpoint.isDoubtful = true }
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
             return
         }
@@ -27,6 +29,7 @@ extension NodeCore {
             let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == index })
         else { return }
         guard let bytes else {
+            self.snapshotRotten(id, index: index, reason: "its file cannot be read")
             group.outgoing.remove(at: at)
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
             return
@@ -60,6 +63,7 @@ extension NodeCore {
             group.outgoing.remove(at: at)
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
             group.checkpoint.isDoubtful = true
+            self.snapshotRotten(group.id, index: reply.index, reason: "node \(member) found what it was sent damaged")
         case .installed:
             group.outgoing.remove(at: at)
             group.replica.snapshotDelivered(to: member, index: reply.index, now: self.now, into: &group.effects)
@@ -109,7 +113,7 @@ extension NodeCore {
         guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else {
             return
         }
-        guard piece.mark.index > group.replica.commitIndex else {
+        guard piece.mark.index > group.replica.commitIndex || self.restores(piece.mark, group) else {
             // Had already, by log or by an earlier transfer.
             self.reply(.installed, to: member, group: group.id, index: piece.mark.index, nextOffset: piece.size)
             return
@@ -149,7 +153,7 @@ extension NodeCore {
             self.reply(.damaged, to: from, group: id, index: index, nextOffset: 0)
         } else if isWhole {
             self.beginRestore(of: group)
-            self.effects.snapshots.append(.load(id, index: index))
+            self.effects.snapshots.append(.load(id, group.incoming!.mark))
         } else {
             self.reply(.more, to: from, group: id, index: index, nextOffset: nextOffset)
         }
@@ -163,7 +167,13 @@ extension NodeCore {
         group.incoming = nil
     }
 
-    private func reply(
+    /// Whether a snapshot within our own log gives a group its state back: it is the one of the log's entry there.
+    private func restores(_ mark: SnapshotMark, _ group: Group) -> Bool {
+        guard group.healing?.lacksState ?? false, group.incoming?.machine == nil else { return false }
+        return group.replica.log.hash(at: mark.index) == mark.hash
+    }
+
+    func reply(
         _ verdict: SnapshotReply.Verdict, to member: MemberID, group: GroupID, index: LogIndex, nextOffset: UInt64
     ) {
         self.effects.messages.append(
@@ -182,10 +192,10 @@ extension NodeCore {
     }
 
     /// Groups whose snapshot is to be read before they can serve, after a start.
-    package var snapshotsToLoad: [(GroupID, LogIndex)] {
+    package var snapshotsToLoad: [(GroupID, SnapshotMark)] {
         self.groups.compactMap { group in
             guard let incoming = group.incoming, incoming.machine != nil else { return nil }
-            return (group.id, incoming.mark.index)
+            return (group.id, incoming.mark)
         }
     }
 
@@ -253,7 +263,12 @@ extension NodeCore {
         group.incoming = nil
         let isRestart = incoming.from == self.configuration.me
         if !isRestart {
-            group.replica.install(incoming.mark, now: self.now, into: &group.effects)
+            if incoming.mark.index > group.replica.commitIndex {
+                group.replica.install(incoming.mark, now: self.now, into: &group.effects)
+            } else {
+                // The log has it already, and goes on from there: only the state was lost.
+                group.replica.compact(through: incoming.mark.index, mark: incoming.mark)
+            }
             group.checkpoint.durable = incoming.mark
             self.effects.records.append(.snapshot(group.id, incoming.mark))
             self.newMarks.append((group.id, incoming.mark.index))
@@ -263,6 +278,7 @@ extension NodeCore {
             self.afterJournal.append((incoming.from.node, .snapshotReply(reply)))
             self.answerFromSession(of: group)
         }
+        self.healed(group, by: incoming.mark)
         self.effects.events.append(.snapshotInstalled(group.id, incoming.mark.index))
         self.effects.wantsTurn = true
     }

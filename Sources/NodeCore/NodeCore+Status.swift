@@ -28,7 +28,7 @@ extension NodeCore {
             GroupStatus(
                 id: group.id, role: group.replica.role, term: group.replica.term, leader: group.replica.leader?.node,
                 commit: group.replica.commitIndex, applied: group.appliedIndex, last: group.replica.lastIndex,
-                isRecovering: group.incoming?.machine != nil
+                isRecovering: !group.hasState
                     || !group.replica.committedMembership.voters.contains(self.configuration.me))
         }
     }
@@ -44,7 +44,7 @@ extension NodeCore {
 
     /// Whether this node serves: it knows who leads each group, its run's sessions are open, its state is read back.
     package var isReady: Bool {
-        self.groups.allSatisfy { $0.origin.state == .open && $0.servedBy != nil && $0.incoming?.machine == nil }
+        self.groups.allSatisfy { $0.origin.state == .open && $0.servedBy != nil && $0.hasState }
     }
 
     /// Asks for a hand-over of the group's leadership, here or at the leader; nil where nobody is known to lead.

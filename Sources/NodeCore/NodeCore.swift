@@ -152,6 +152,7 @@ package final class NodeCore {
             self.considerTime(of: group)
             self.superviseSnapshots(of: group)
             self.considerReplacements(in: group)
+            self.superviseHealing(of: group)
         }
         self.superviseDisk()
         self.considerPatience()

@@ -62,8 +62,18 @@ package enum SnapshotAction: Sendable {
     case read(GroupID, index: LogIndex, offset: UInt64, to: MemberID)
     /// Append a received stretch to a file that is not yet whole: answered by `snapshotStaged`.
     case stage(SnapshotPiece, from: MemberID)
-    /// Read all blocks of the finished file: each answered by `snapshotLoaded`.
-    case load(GroupID, index: LogIndex)
+    /// Read all blocks of the finished file of this very snapshot: each answered by `snapshotLoaded`; `snapshotUnreadable`
+    /// where it is bad.
+    case load(GroupID, SnapshotMark)
+    /// Rebuild the file of this snapshot: answered by `snapshotRepairNeeds` for each frame that is bad, in the end by
+    /// `snapshotRepaired` or `snapshotRepairFailed`.
+    case repair(GroupID, SnapshotMark, usesOld: Bool)
+    /// A peer's bytes for that: answered in the same way.
+    case lent(GroupID, index: LogIndex, offset: UInt64, [UInt8])
+    /// The rebuilding is not wanted any more.
+    case abandonRepair(GroupID)
+    /// Read bytes of a finished file for a peer that rebuilds its own: answered by `snapshotLent`.
+    case lend(GroupID, index: LogIndex, offset: UInt64, to: MemberID)
 }
 
 /// What the shell writes to its log.
@@ -93,6 +103,14 @@ package enum NodeEvent: Sendable {
     /// Our own disk.
     case diskFailed(DiskHealth.Fault)
     case diskRecovered
+    /// A snapshot file of this node is bad.
+    case snapshotDamaged(GroupID, LogIndex, String)
+    /// It was rebuilt: so many bytes came from peers.
+    case snapshotRepaired(GroupID, LogIndex, bytes: Int)
+    /// Nobody within reach has that snapshot or another to take its place: the group stays without a state.
+    case snapshotLost(GroupID, LogIndex)
+    /// The group has a good state and a good snapshot again.
+    case healed(GroupID)
 }
 
 package enum SuspicionCause: UInt8, Sendable {

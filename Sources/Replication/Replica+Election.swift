@@ -75,6 +75,7 @@ extension Replica {
         if term > self.term { self.write(hardState: HardState(term: term, votedFor: nil), into: &effects) }
         self.role = self.restingRole
         self.leader = leader
+        if leader != nil { self.hasHeldBack = false }
         self.granted.removeAll(keepingCapacity: true)
         self.isTransferCandidate = false
         self.roundEchoed = 0
@@ -86,6 +87,11 @@ extension Replica {
 
     mutating func beginCandidacy(now: Instant, into effects: inout Effects) {
         guard self.mayStand, !self.isAbstaining, self.fitness == .fit else { return self.armElection(now: now) }
+        if self.isReluctant, !self.hasHeldBack {
+            self.hasHeldBack = true
+            return self.armElection(now: now)
+        }
+        self.hasHeldBack = false
         // Whether the old leader lives is for the others to say; its term's messages end this candidacy.
         self.role = .preCandidate
         self.isTransferCandidate = false

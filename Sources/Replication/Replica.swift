@@ -79,6 +79,10 @@ public struct Replica: ~Copyable {
     /// Taken in by a replica that is not fit: bytes, and how far its log equals that of the leader of the term.
     var memoryBytes = 0
     var receivedUpTo: (index: LogIndex, term: Term)?
+    /// Has nothing to serve from: others are to stand first. Stands all the same where nobody else came to lead within an
+    /// election timeout, as its log may be the best there is.
+    public var isReluctant = false
+    var hasHeldBack = false
     /// Memberships by the index they came with, oldest first; the last one counts.
     var memberships: [(index: LogIndex, membership: Membership)]
     var newestSnapshot: SnapshotMark?

@@ -32,6 +32,8 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case clockJump = "clock-jump"
     case clockDrift = "clock-drift"
     case tornSector = "torn-sector"
+    /// Within the bounds of `World+SnapshotRot`.
+    case snapshotRot = "snapshot-rot"
 }
 
 /// How a kind of fault comes into a run.
@@ -112,6 +114,8 @@ extension FaultKind {
             .injected(1, "a disk is emptied while its node is down", World.injectWipe)
         case .oldCopy:
             .injected(2, "a copy of a disk is made; or put back, while its node is down", World.injectOldCopy)
+        case .snapshotRot:
+            .injected(3, "a snapshot's file at rest rots", World.injectSnapshotRot)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

@@ -124,6 +124,12 @@ package final class SimulatedDisk {
 
     package func write(_ file: File, _ bytes: [UInt8], at offset: Int) { self.write(file, bytes[...], at: offset) }
 
+    /// What is on the medium rots: no write, and nothing that a sync would notice.
+    func rot(_ file: File, _ body: (inout [UInt8]) -> Void) {
+        body(&file.bytes)
+        file.durableCount = min(file.durableCount, file.bytes.count)
+    }
+
     package func sync(_ file: File) throws(SyncFailed) {
         if self.failingSyncs > 0 || self.condition == .failsSyncs {
             self.failingSyncs = max(0, self.failingSyncs - 1)

@@ -14,6 +14,10 @@ struct SimulatedSnapshots {
         /// All blocks in order; nil where the file is gone or bad.
         case loaded(GroupID, LogIndex, blocks: [[UInt8]]?)
         case peerRunsReplaced(UInt64, isDurable: Bool)
+        case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
+        case repaired(GroupID, LogIndex, bytes: Int)
+        case repairFailed(GroupID, LogIndex)
+        case lent(GroupID, LogIndex, offset: UInt64, bytes: [UInt8]?, for: MemberID)
     }
 
     enum Work {
@@ -29,15 +33,15 @@ struct SimulatedSnapshots {
         var mark: SnapshotMark
         var name: String
         var file: SimulatedDisk.File
-        var blocks: UInt64 = 0
-        var checksum: UInt32 = 0
-        var hasFailed = false
+        var framing: SnapshotFraming
+        var hasFailed: Bool
     }
 
     /// Bytes of a file sent at once. Small, so that transfers take several steps.
     static let stretchBytes = 6 << 10
 
-    private let disk: SimulatedDisk
+    let disk: SimulatedDisk
+    var repairing: [Repairing] = []
     private var work: [Work] = []
     private var writing: [Writing] = []
     private var staging: [(group: GroupID, index: LogIndex, name: String, file: SimulatedDisk.File)] = []
@@ -74,16 +78,18 @@ struct SimulatedSnapshots {
             self.drop(group)
             let name = Self.name(group, mark.index) + ".part"
             let file = self.disk.create(name)
-            self.disk.write(file, SnapshotFormat.header(mark), at: 0)
+            let header = SnapshotFormat.header(mark)
+            self.disk.write(file, header, at: 0)
             self.writing.append(
-                Writing(group: group, mark: mark, name: name, file: file, hasFailed: self.disk.condition != .well))
+                Writing(
+                    group: group, mark: mark, name: name, file: file, framing: SnapshotFraming(header: header),
+                    hasFailed: self.disk.condition != .well))
             return nil
         case .block(let group, let bytes):
             if let at = self.writing.firstIndex(where: { $0.group == group }) {
                 if self.disk.condition != .well { self.writing[at].hasFailed = true }
-                let framed = SnapshotFormat.frame(bytes, chain: &self.writing[at].checksum)
+                let framed = self.writing[at].framing.frame(bytes)
                 self.disk.write(self.writing[at].file, framed, at: self.writing[at].file.bytes.count)
-                self.writing[at].blocks += 1
             }
             return .blockWritten(group)
         case .finish(let group):
@@ -102,12 +108,15 @@ struct SimulatedSnapshots {
                 for: member)
         case .stage(let piece, _):
             return self.stage(piece)
-        case .load(let group, let index):
-            guard let file = self.disk.file(Self.name(group, index)), let found = try? SnapshotFormat.read(file.bytes)
+        case .load(let group, let mark):
+            guard let file = self.disk.file(Self.name(group, mark.index)),
+                let found = try? SnapshotFormat.read(file.bytes), found.mark == mark
             else {
-                return .loaded(group, index, blocks: nil)
+                return .loaded(group, mark.index, blocks: nil)
             }
-            return .loaded(group, index, blocks: found.blocks)
+            return .loaded(group, mark.index, blocks: found.blocks)
+        case .repair, .lent, .abandonRepair, .lend:
+            return self.performRepair(action)
         }
     }
 
@@ -118,13 +127,12 @@ struct SimulatedSnapshots {
             self.disk.remove(done.name)
             return .failed(group, done.mark.index)
         }
-        let footer = SnapshotFormat.footer(blocks: done.blocks, checksum: done.checksum)
-        self.disk.write(done.file, footer, at: done.file.bytes.count)
+        self.disk.write(done.file, done.framing.footer, at: done.file.bytes.count)
         self.publish(done.file, done.name, group, done.mark.index)
         return .durable(group, done.mark.index)
     }
 
-    private mutating func publish(_ file: SimulatedDisk.File, _ part: String, _ group: GroupID, _ index: LogIndex) {
+    func publish(_ file: SimulatedDisk.File, _ part: String, _ group: GroupID, _ index: LogIndex) {
         self.disk.syncUnfailing(file)
         self.disk.rename(part, Self.name(group, index))
         self.disk.syncDirectory()

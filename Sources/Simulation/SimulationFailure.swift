@@ -111,6 +111,10 @@ package struct SimulationReport: Sendable {
     /// Disks found to be lost, and memberships that brought a node back as a voter of a group.
     package var disksLost: Int
     package var promotions: Int
+    /// Files of snapshots that were damaged, rebuilt, and groups that have had a bad one and are well again.
+    package var snapshotsRotten: Int
+    package var snapshotsRebuilt: Int
+    package var statesHealed: Int
     /// From the healing to full service with equal states.
     package var recovery: Nanoseconds
 }

@@ -13,6 +13,8 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case diskSick, diskWell, diskFailed, diskRecovered
         case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase, clockJump
         case wiped, oldCopy, diskLost, learner, promoted
+        case snapshotDamaged = 64
+        case snapshotRepaired, stateHealed, snapshotRot
     }
 
     /// Simulated time since the run began.
@@ -81,6 +83,10 @@ extension TraceEvent: CustomStringConvertible {
         case .diskLost: "\(self.b == 1 ? "has lost its disk: begins anew" : "is behind: goes on") after run \(self.a)"
         case .learner: "makes node \(self.b) a learner of group \(GroupID(rawValue: self.a))"
         case .promoted: "makes node \(self.b) a voter of group \(GroupID(rawValue: self.a))"
+        case .snapshotDamaged: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is bad"
+        case .snapshotRepaired: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is rebuilt"
+        case .stateHealed: "group \(GroupID(rawValue: self.a)): state and snapshot are good again"
+        case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }
 

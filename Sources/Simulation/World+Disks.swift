@@ -26,6 +26,7 @@ extension World {
         self.takeDown(node, &draw)
         self.note(.wiped, node)
         node.disk = SimulatedDisk()
+        self.forgetRot(of: node)
         node.member = node.founder
         node.expected = [DurableState()]
         node.lostMember = node.member
@@ -48,13 +49,14 @@ extension World {
             self.takeDown(node, &draw)
             self.note(.oldCopy, node, image.run)
             node.disk = image.disk
+            self.forgetRot(of: node)
             node.member = image.member
             node.lastRun = image.run
             node.expected = image.expected
             node.lostMember = node.member
             node.image = nil
         } else {
-            guard !node.isDamaged, node.lastRun > 0 else { return }
+            guard !node.isDamaged, !self.hasRot(node), node.lastRun > 0 else { return }
             self.takeDown(node, &draw)
             node.image = DiskImage(
                 disk: node.disk.copy(), member: node.member, run: node.lastRun, expected: node.expected)
@@ -73,7 +75,8 @@ extension World {
 
     private func mayDamage(_ node: SimulatedNode) -> Bool {
         for node in self.nodes where node.isDamaged && self.isVoterAgain(node) { node.lostMember = nil }
-        let damaged = self.nodes.reduce(0) { $0 + ($1.isDamaged || $1 === node ? 1 : 0) }
+        // A snapshot that rots may be one of the copies that are left.
+        let damaged = self.nodes.reduce(0) { $0 + ($1.isDamaged || $1 === node || self.hasRot($1) ? 1 : 0) }
         return damaged * 2 < self.nodes.count
     }
 

@@ -87,7 +87,7 @@ extension World {
             now: node.instant(at: self.now))
 
         self.begin(node)
-        for (group, index) in node.core!.snapshotsToLoad { self.add(.action(.load(group, index: index)), to: node) }
+        for (group, mark) in node.core!.snapshotsToLoad { self.add(.action(.load(group, mark)), to: node) }
         self.startTransport(node)
         self.after(self.random.below(Self.tickInterval), .tick(node.index, life: node.life))
         self.after(self.random.below(Self.heartbeatInterval), .beat(node.index, life: node.life))
@@ -298,7 +298,14 @@ extension World {
             throw Violation(.noDivergence, "node \(node.number) against node \(peer) in group \(group) at \(index)")
         case .diskFailed(let fault): self.note(.diskFailed, node, UInt64(fault.rawValue))
         case .diskRecovered: self.note(.diskRecovered, node)
-        case .checkpointBegun, .snapshotSent, .handedOver: break
+        case .snapshotDamaged(let group, let index, _): self.note(.snapshotDamaged, node, raw(group), index)
+        case .snapshotRepaired(let group, let index, _):
+            self.counts.rebuilt += 1
+            self.note(.snapshotRepaired, node, raw(group), index)
+        case .healed(let group):
+            self.counts.healed += 1
+            self.note(.stateHealed, node, raw(group))
+        case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost: break
         }
     }
 
@@ -351,8 +358,9 @@ extension World {
             core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
         case .loaded(let group, let index, let blocks):
             guard let blocks else {
-                throw Violation(
-                    .snapshotReadable, "node \(node.number), group \(group): the snapshot at \(index) is gone or bad")
+                try self.checkUnreadable(node, group, index)
+                core.snapshotUnreadable(group, index: index, reason: "it is gone or bad")
+                break
             }
             do {
                 for block in blocks {
@@ -362,6 +370,14 @@ extension World {
             } catch {
                 throw Violation(.snapshotReadable, "node \(node.number): \(error)")
             }
+        case .repairNeeds(let group, let index, let frame, let offset):
+            core.snapshotRepairNeeds(group, index: index, frame: frame, offset: offset)
+        case .repaired(let group, let index, let bytes):
+            core.snapshotRepaired(group, index: index, bytes: bytes)
+        case .repairFailed(let group, let index):
+            core.snapshotRepairFailed(group, index: index)
+        case .lent(let group, let index, let offset, let bytes, let member):
+            core.snapshotLent(group, index: index, offset: offset, bytes: bytes, for: member)
         }
         self.scheduleTurn(node)
     }

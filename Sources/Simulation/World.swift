@@ -70,6 +70,7 @@ package final class World {
     var healedAt: Nanoseconds = 0
     var recoveredAt: Nanoseconds = 0
     var counts = Counts()
+    var snapshotRot: [SnapshotRot] = []
 
     struct Counts {
         var faults = 0
@@ -81,6 +82,9 @@ package final class World {
         var promises = 0
         var disksLost = 0
         var promotions = 0
+        var rots = 0
+        var rebuilt = 0
+        var healed = 0
     }
 
     // The shell's numbers.
@@ -171,6 +175,7 @@ package final class World {
             checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
             sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             disksLost: self.counts.disksLost, promotions: self.counts.promotions,
+            snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1

@@ -145,6 +145,13 @@ import Testing
         case 16: return .copies(group: group, index: random.next(), ticket: random.next())
         case 17: return .copiesReply(ticket: random.next(), count: UInt32(truncatingIfNeeded: random.next()))
         case 18: return .transfer(group: group, to: NodeID(UInt32(truncatingIfNeeded: random.next())))
+        case 19: return .snapshotBlocksWanted(group: group, index: random.next(), offset: random.next())
+        case 20:
+            return .snapshotBlocks(
+                group: group, index: random.next(), offset: random.next(),
+                bytes: self.bytes(&random, random.below(300)))
+        case 21: return .snapshotWanted(group: group, atLeast: random.next())
+        case 22: return .checkpointWanted(group: group)
         default: return .runs(self.runs(&random))
         }
     }
@@ -159,7 +166,7 @@ import Testing
         return try result.get()
     }
 
-    @Test(arguments: 0..<20) func messagesRoundTrip(kind: Int) throws {
+    @Test(arguments: 0..<24) func messagesRoundTrip(kind: Int) throws {
         for seed in 0..<20 as Range<UInt64> {
             var random = Random(seed: seed)
             let message = self.message(kind, &random)
@@ -173,7 +180,7 @@ import Testing
     }
 
     /// With their checksum made right again, so that what lies behind it is reached.
-    @Test(arguments: 0..<20) func mutatedMessagesAreRefusedOrRead(kind: Int) {
+    @Test(arguments: 0..<24) func mutatedMessagesAreRefusedOrRead(kind: Int) {
         var refused = 0
         var read = 0
         for seed in 0..<150 as Range<UInt64> {

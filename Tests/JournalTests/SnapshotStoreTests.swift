@@ -5,9 +5,9 @@ import Replication
 import Testing
 
 @Suite struct SnapshotStoreTests {
-    private let member = MemberID(node: NodeID(2), incarnation: Incarnation(high: 1, low: 2))
+    let member = MemberID(node: NodeID(2), incarnation: Incarnation(high: 1, low: 2))
 
-    private func mark(_ index: LogIndex) -> SnapshotMark {
+    func mark(_ index: LogIndex) -> SnapshotMark {
         SnapshotMark(
             index: index, term: 2, hash: Hash128(low: index, high: 1), time: WallTime(nanoseconds: 9),
             membership: Membership(voters: [self.member]))
@@ -17,12 +17,12 @@ import Testing
         (0..<4).map { [UInt8](repeating: UInt8($0) &+ UInt8(truncatingIfNeeded: index), count: 1000 * $0 + 1) }
     }
 
-    private func store(_ scratch: Scratch, _ done: Collected<SnapshotStore.Done>) throws -> SnapshotStore {
+    func store(_ scratch: Scratch, _ done: Collected<SnapshotStore.Done>) throws -> SnapshotStore {
         try SnapshotStore(directory: scratch.path + "/snapshots") { done.add($0) }
     }
 
     /// Writes one and waits for it; gives the number of reports so far.
-    private func write(
+    func write(
         _ index: LogIndex, _ store: SnapshotStore, _ done: Collected<SnapshotStore.Done>, from count: Int
     ) -> Int {
         store.begin(.default, self.mark(index))
@@ -79,7 +79,7 @@ import Testing
             #expect(next == UInt64(offset) && isWhole == (offset == bytes.count))
         }
         #expect(try other.read(name) == scratch.read(name))
-        second.load(.default, index: 7)
+        second.load(.default, self.mark(7))
         let loaded = received.wait(for: pieces + 5)[pieces...]
         var found: [[UInt8]] = []
         for case .loaded(.default, 7, let block, let isLast, let failure) in loaded {
@@ -139,7 +139,7 @@ import Testing
         count += 1
         #expect(!Files.list(scratch.path + "/snapshots").contains { $0.hasPrefix("0-") })
         try scratch.write(name, bytes)
-        store.load(.default, index: 7)
+        store.load(.default, self.mark(7))
         let loaded = done.wait(for: count + 4)[count...]
         var failure: String?
         for case .loaded(_, _, _, _, let text?) in loaded { failure = text }
@@ -171,5 +171,97 @@ import Testing
         for _ in 0..<random.below(400) { bytes.append(UInt8(truncatingIfNeeded: random.next())) }
         try scratch.write("x", bytes)
         #expect(throws: (any Error).self) { try SnapshotFile.verify(scratch.path + "/x") }
+    }
+}
+
+extension SnapshotStoreTests {
+    private func name(_ index: LogIndex) -> String { "/snapshots/\(GroupID.default.rawValue)-\(index).snapshot" }
+
+    /// Rebuilds the file of a snapshot in one store with the bytes of another; gives the bytes that were fetched.
+    private func rebuild(
+        _ index: LogIndex, in store: SnapshotStore, _ done: Collected<SnapshotStore.Done>, from count: Int,
+        with peer: SnapshotStore, _ lent: Collected<SnapshotStore.Done>, from lentCount: Int
+    ) throws -> Int {
+        var (count, lentCount) = (count, lentCount)
+        store.repair(.default, self.mark(index), usesOld: true)
+        while true {
+            count += 1
+            switch done.wait(for: count)[count - 1] {
+            case .repaired(.default, index, let bytes):
+                return bytes
+            case .repairNeeds(.default, index, _, let offset):
+                peer.lend(.default, index: index, offset: offset, for: self.member)
+                lentCount += 1
+                guard
+                    case .lent(.default, index, offset, let bytes?, self.member) = lent.wait(for: lentCount)[
+                        lentCount - 1]
+                else { throw MalformedBytes("nothing lent") }
+                store.lent(.default, index: index, offset: offset, bytes)
+            case let other:
+                throw MalformedBytes("\(other)")
+            }
+        }
+    }
+
+    @Test(arguments: [0, 20, 200, 900, 3000]) func aBadFileIsRebuiltFromAPeers(place: Int) throws {
+        let (scratch, other) = (Scratch(), Scratch())
+        let (done, lent) = (Collected<SnapshotStore.Done>(), Collected<SnapshotStore.Done>())
+        let store = try self.store(scratch, done)
+        let peer = try self.store(other, lent)
+        defer {
+            store.close()
+            peer.close()
+        }
+        let count = self.write(7, store, done, from: 0)
+        let lentCount = self.write(7, peer, lent, from: 0)
+        let good = try Files.read(scratch.path + self.name(7))
+        var bad = good
+        bad[place] ^= 0x40
+        try Files.replace(scratch.path + self.name(7), with: bad, directory: scratch.path + "/snapshots")
+        let fetched = try self.rebuild(7, in: store, done, from: count, with: peer, lent, from: lentCount)
+        #expect(fetched > 0 && fetched < good.count)
+        #expect(try Files.read(scratch.path + self.name(7)) == good)
+        #expect(
+            Files.list(scratch.path + "/snapshots").allSatisfy { $0.hasSuffix(".snapshot") }, "nothing is left over")
+    }
+
+    @Test func aMissingFileIsMadeAnew() throws {
+        let (scratch, other) = (Scratch(), Scratch())
+        let (done, lent) = (Collected<SnapshotStore.Done>(), Collected<SnapshotStore.Done>())
+        let store = try self.store(scratch, done)
+        let peer = try self.store(other, lent)
+        defer {
+            store.close()
+            peer.close()
+        }
+        let lentCount = self.write(7, peer, lent, from: 0)
+        let good = try Files.read(other.path + self.name(7))
+        #expect(try self.rebuild(7, in: store, done, from: 0, with: peer, lent, from: lentCount) == good.count)
+        #expect(try Files.read(scratch.path + self.name(7)) == good)
+        // Counted before it is asked: all that came until then has been waited for.
+        let before = lent.wait(for: lentCount).count
+        peer.lend(.default, index: 8, offset: 0, for: self.member)
+        let last = lent.wait(for: before + 1)[before]
+        guard case .lent(.default, 8, offset: 0, bytes: nil, _) = last else {
+            Issue.record("a file lent that is not there: \(last)")
+            return
+        }
+    }
+
+    @Test func aFileOfAnotherSnapshotIsNotReadBack() throws {
+        let (scratch, done) = (Scratch(), Collected<SnapshotStore.Done>())
+        let store = try self.store(scratch, done)
+        defer { store.close() }
+        var count = self.write(7, store, done, from: 0)
+        count = self.write(8, store, done, from: count)
+        try Files.replace(
+            scratch.path + self.name(8), with: try Files.read(scratch.path + self.name(7)),
+            directory: scratch.path + "/snapshots")
+        store.load(.default, self.mark(8))
+        let items = done.wait(for: count + 5)
+        guard case .loaded(.default, 8, _, isLast: true, .some) = items[count + 4] else {
+            Issue.record("read back: \(items[count + 4])")
+            return
+        }
     }
 }

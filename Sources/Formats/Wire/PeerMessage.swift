@@ -15,6 +15,14 @@ public enum PeerMessage: Sendable, Equatable {
     case transfer(group: GroupID, to: NodeID)
     /// What the sender remembers of everyone's runs, durably: the receiver's own among them.
     case runs(PeerRuns)
+    /// Asks for bytes of the file of the snapshot at this index, to rebuild one's own, and answers; without bytes where
+    /// there is no such file, or it ends before.
+    case snapshotBlocksWanted(group: GroupID, index: LogIndex, offset: UInt64)
+    case snapshotBlocks(group: GroupID, index: LogIndex, offset: UInt64, bytes: [UInt8])
+    /// Asks the group's leader for a snapshot at or after this index: the sender has lost its state.
+    case snapshotWanted(group: GroupID, atLeast: LogIndex)
+    /// Asks the group's leader for a new checkpoint: the sender's newest snapshot is bad, and nobody has another copy.
+    case checkpointWanted(group: GroupID)
 }
 
 /// A stretch of one origin run's stream into one group, on its way to the leader.

@@ -28,6 +28,10 @@ public enum WireCodec {
         case copiesReply = 21
         case transfer = 22
         case runs = 32
+        case snapshotBlocksWanted = 40
+        case snapshotBlocks = 41
+        case snapshotWanted = 42
+        case checkpointWanted = 43
     }
 
     // MARK: Encoding
@@ -81,6 +85,24 @@ public enum WireCodec {
         case .runs(let runs):
             out.append(Kind.runs.rawValue)
             runs.encode(into: &out)
+        case .snapshotBlocksWanted(let group, let index, let offset):
+            out.append(Kind.snapshotBlocksWanted.rawValue)
+            out.append(littleEndian: group.rawValue)
+            out.append(littleEndian: index)
+            out.append(littleEndian: offset)
+        case .snapshotBlocks(let group, let index, let offset, let bytes):
+            out.append(Kind.snapshotBlocks.rawValue)
+            out.append(littleEndian: group.rawValue)
+            out.append(littleEndian: index)
+            out.append(littleEndian: offset)
+            out.append(contentsOf: bytes)
+        case .snapshotWanted(let group, let atLeast):
+            out.append(Kind.snapshotWanted.rawValue)
+            out.append(littleEndian: group.rawValue)
+            out.append(littleEndian: atLeast)
+        case .checkpointWanted(let group):
+            out.append(Kind.checkpointWanted.rawValue)
+            out.append(littleEndian: group.rawValue)
         }
         out.replace(at: start + 4, littleEndian: CRC32C.of(out[(start + 8)...]))
         out.replace(at: start, littleEndian: UInt32(out.count - start - 4))
@@ -232,6 +254,18 @@ public enum WireCodec {
             return .copiesReply(ticket: ticket, count: try reader.read(UInt32.self))
         case .transfer:
             return .transfer(group: group, to: NodeID(try reader.read(UInt32.self)))
+        case .snapshotBlocksWanted:
+            let index = try reader.read(UInt64.self)
+            return .snapshotBlocksWanted(group: group, index: index, offset: try reader.read(UInt64.self))
+        case .snapshotBlocks:
+            let index = try reader.read(UInt64.self)
+            let offset = try reader.read(UInt64.self)
+            let bytes = Array(try reader.take(reader.remaining))
+            return .snapshotBlocks(group: group, index: index, offset: offset, bytes: bytes)
+        case .snapshotWanted:
+            return .snapshotWanted(group: group, atLeast: try reader.read(UInt64.self))
+        case .checkpointWanted:
+            return .checkpointWanted(group: group)
         case .preVote, .preVoteReply, .vote, .voteReply, .append, .appendReply, .timeoutNow, .readIndex,
             .readIndexReply:
             let from = try reader.member()
@@ -308,7 +342,8 @@ public enum WireCodec {
             let isKnown = try reader.read(UInt8.self) == 1
             let index = try reader.read(UInt64.self)
             return .readIndexReply(ticket: ticket, index: isKnown ? index : nil)
-        case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs:
+        case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs,
+            .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted:
             throw MalformedBytes("not a replica's message")
         }
     }
