@@ -272,6 +272,7 @@ import Testing
             #expect(recovered.damage.isEmpty, "round \(round): \(recovered.damage)")
         }
         #expect(failures > 5)
+        #expect(journal.files.count < 12, "the files are used again")
     }
 
     private func model(_ model: JournalModel, _ recovered: RecoveredJournal) -> String? {
