@@ -193,8 +193,9 @@ extension RecoveredJournal {
 
         var previous: UInt64?
         var home: Int?
-        // What is reported of segments before the last gap between two segments.
-        var beforeGap = self.damage.count..<self.damage.count
+        // What is reported of gaps between segments, and of torn ends right before them.
+        var stale: [Int] = []
+        var tornEnd = 0..<0
         for (at, (file, scan)) in ordered.enumerated() {
             var segment = JournalSegment(file: file, generation: scan.generation)
             var isSpent = true
@@ -210,17 +211,20 @@ extension RecoveredJournal {
                 isSpent = false
                 home = at
                 if batch.isGapBefore || previous.map({ $0 &+ 1 != batch.sequence }) ?? false {
+                    if position == 0, batch.firstBlock == 0 { stale += Array(tornEnd) + [self.damage.count] }
                     self.report(
                         file, batch: batch.sequence, block: batch.firstBlock,
                         "before it \(Self.missing(previous, batch.sequence))", isHole: true)
-                    if position == 0, batch.firstBlock == 0 { beforeGap = beforeGap.lowerBound..<self.damage.count }
                     state.makeAllUncertain()
                 }
                 previous = batch.sequence
                 let isLast = batch.sequence == lastSequence
                 let row = BatchVerdict.of(batch, isLast: isLast)
                 if isDetailed { self.judged.append(JudgedBatch(file: file, batch: batch, row: row)) }
+                let reported = self.damage.count
                 self.take(batch, row, isLast: isLast, file: file, segment: &segment, state: &state)
+                let isTornEnd = position == scan.batches.count - 1 && batch.hasUnwrittenBlock
+                tornEnd = isTornEnd ? reported..<self.damage.count : 0..<0
             }
             if isSpent, !scan.isHeadLost, !torn.contains(at) || scan.batches.count == 1 {
                 self.spentFiles.append(file)
@@ -262,13 +266,12 @@ extension RecoveredJournal {
         // Damage below a snapshot is no hole: the state has what it held.
         if self.isWhole {
             for at in self.damage.indices { self.damage[at].isHole = false }
-            // Nor is a gap between segments damage then, or anything before it: nobody needs what stands there. Free files
-            // hold old batches, and are written over oldest first, but not without exception:
+            // Nor is a gap between segments damage then, or a torn batch right before it. Free files hold old batches, which
+            // nobody needs, and are written over oldest first, but not without exception:
             // 1. The oldest free file is to take a batch, and the sync fails.
             // 2. The next free file takes it, durably.
             // 3. The power goes: the first file is what it was, and what followed it is written over.
-            // Or the first file can not be removed, and stays when those after it have been used and removed.
-            self.damage.removeSubrange(beforeGap)
+            for at in stale.reversed() { self.damage.remove(at: at) }
         }
     }
 
