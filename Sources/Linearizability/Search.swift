@@ -25,12 +25,18 @@ package struct SearchLimits: Sendable {
 /// 1. a read that can come next and leaves the state as it is does come next: wherever it stands, it may be moved here;
 /// 2. no open operation comes directly before an overwrite: without it the order would be right as well, and have fewer;
 /// 3. of two open operations with equal commands that could both come next, the later one does not if its session has no
-///    write after it: exchanging them, or taking the earlier one in its stead, is right too;
-/// 4. of a register (see `RegisterValues`) what is still to be read is not overwritten where nobody will write it again;
-/// 5. of a register an overwrite that nobody will read comes next if it can, and 1 does not hold: some overwrite does, and
-///    directly before that one it is as good as anywhere. Not so where it would shut out an open write of its session.
+///    write after it: exchanging them, or taking the earlier one in its stead, is right too.
 ///
-/// 1 and 5 leave no choice at all. Open operations, of which there may be many that never took effect, are tried last.
+/// Of a register (`RegisterAccess`), besides,
+///
+/// 4. a value that is still to be read does not end where nobody will write it again;
+/// 5. a read that finds the value gone comes next if it can and nobody is to read that value: it may be moved here;
+/// 6. an open write of a value that nobody will read never takes effect: without it the order would be right as well;
+/// 7. a completed write of a value that nobody will read comes next if it can, and neither 1 nor 5 holds. What comes next
+///    then ends the value, and directly before that the write is as good as anywhere. Reads that in its old place found its
+///    value gone will find the one before it gone. Not so where it would shut out an open write of its session.
+///
+/// 1, 5 and 7 leave no choice at all. Open operations, of which there may be many that never took effect, are tried last.
 struct Search<Specification: SequentialSpecification> {
     typealias History = [TimedOperation<Specification.Command, Specification.Reply>]
 
@@ -56,7 +62,7 @@ struct Search<Specification: SequentialSpecification> {
         var wasOpen: Bool
         var end: Int
         /// The register's value.
-        var register: Int
+        var register: Int?
         /// There was no other choice.
         var isForced: Bool
     }
@@ -172,7 +178,7 @@ struct Search<Specification: SequentialSpecification> {
             })
     }
 
-    /// The completed operation that can only come next, if there is one: by 1, else by 5.
+    /// The completed operation that can only come next, if there is one: by 1 or 5, else by 7.
     private func forced() -> Int? {
         var entry = self.events.first
         var unread: Int?
@@ -185,7 +191,9 @@ struct Search<Specification: SequentialSpecification> {
             let operation = self.history[at]
             if self.specification.isReadOnly(operation.command) {
                 let reply = operation.completion?.reply
-                if self.specification.apply(operation.command, reply: reply, to: self.state) == self.state {
+                if self.register?.isUnmissed(at) == true
+                    || self.specification.apply(operation.command, reply: reply, to: self.state) == self.state
+                {
                     return event.operation
                 }
             } else if unread == nil, let register = self.register, register.isUnread(at),
@@ -213,7 +221,6 @@ struct Search<Specification: SequentialSpecification> {
 
     private func canPlace(open number: Int) -> Bool {
         !self.isNeedless(self.order.open[number], isReplyKnown: false)
-            // What comes after it would be such a read.
             && self.register?.isUnread(self.order.open[number]) != true
             && self.sessionAllows(open: number) && !self.hasEarlierTwin(number)
     }
@@ -262,7 +269,7 @@ struct Search<Specification: SequentialSpecification> {
         else { return false }
         let frame = Frame(
             number: number, state: self.state, wasOpen: self.isOpenLast, end: self.end,
-            register: self.register?.place(at) ?? 0, isForced: isForced)
+            register: self.register?.place(at) ?? nil, isForced: isForced)
         switch number {
         case .completed(let completed):
             self.events.remove(self.calls[completed])

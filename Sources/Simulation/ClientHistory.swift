@@ -9,9 +9,6 @@ import Linearizability
 struct ClientHistory {
     let history: CacheHistory
 
-    /// Attempts a key. A run's history takes some thousands.
-    private static let maxSteps = 1_000_000
-
     init(_ operations: [Operation], finals: [[UInt8]?]) {
         var entries: [CacheHistory.Entry] = []
         var end: UInt64 = 0
@@ -36,9 +33,9 @@ struct ClientHistory {
         self.history = CacheHistory(entries)
     }
 
-    func check() throws {
+    func check(maxSteps: Int) throws {
         var limits = SearchLimits()
-        limits.steps = Self.maxSteps
+        limits.steps = maxSteps
         switch self.history.check(keepsSessions: true, limits: limits) {
         case .linearizable: break
         case .notLinearizable(let findings):
