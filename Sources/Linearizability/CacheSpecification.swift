@@ -41,8 +41,8 @@ struct CacheValue: Hashable, Sendable {
 
 /// What a key may hold.
 ///
-/// A value that may have expired and a command whose reply nobody knows leave more than one possibility, so this is a set
-/// of them: the deterministic specification that accepts what the other one may do (the subset construction).
+/// A value that may have expired and a command whose reply nobody knows leave more than one possibility, so this is a
+/// set of them: the deterministic specification that accepts what the other one may do (the subset construction).
 package struct CacheState: Hashable, Sendable {
     /// In order, each once. Nil, for no value, is left out beside a value that expires, which stands for both.
     private(set) var possible: [CacheValue?]

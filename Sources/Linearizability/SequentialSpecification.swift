@@ -2,8 +2,8 @@
 /// history is right if some order of its operations, one after another, is (Herlihy and Wing, *Linearizability: a
 /// correctness condition for concurrent objects*, TOPLAS 12(3), 1990).
 ///
-/// Only the first three requirements decide. The others save steps, and each has an answer that is always right; a wrong
-/// one makes verdicts wrong.
+/// Only the first three requirements decide. The others save steps, and each has an answer that is always right; a
+/// wrong one makes verdicts wrong.
 package protocol SequentialSpecification: Sendable {
     /// What the object holds. Where a command may do one of several things, all states that it may have left at once.
     associatedtype State: Hashable
@@ -64,8 +64,8 @@ package enum RegisterAccess: Sendable {
     case write(Int)
     /// It sees the value, which stays.
     case read(Int)
-    /// It finds that the value has gone by itself. In a history with such reads any value may, at any time, the first one
-    /// too: then it is not read any more until it is written again.
+    /// It finds that the value has gone by itself. In a history with such reads any value may, at any time, the first
+    /// one too: then it is not read any more until it is written again.
     case readGone
     /// A read without a reply.
     case nothing
@@ -75,19 +75,19 @@ package enum RegisterAccess: Sendable {
 /// effect is no operation.
 package struct TimedOperation<Command: Sendable, Reply: Sendable>: Sendable {
     package var command: Command
-    /// The connection it was sent on. Operations of one session are in the order of their requests; of equal instants,
-    /// in the order of the history.
-    package var session: UInt64
+    /// The connection it was sent on. Operations of one connection are in the order of their requests; of equal
+    /// instants, in the order of the history.
+    package var connection: UInt64
     /// Instant of the request, on a clock that all clients of the history share; the unit does not matter.
     package var invoked: UInt64
     /// Instant of the reply, not before the request. One operation precedes another if its reply came before the
-    /// other's request; at the same instant they are concurrent. Nil where no reply came that tells the outcome: it takes
-    /// effect at any time after the request, or never.
+    /// other's request; at the same instant they are concurrent. Nil where no reply came that tells the outcome: it
+    /// takes effect at any time after the request, or never.
     package var completion: (returned: UInt64, reply: Reply)?
 
-    package init(command: Command, session: UInt64, invoked: UInt64, completion: (returned: UInt64, reply: Reply)?) {
+    package init(command: Command, connection: UInt64, invoked: UInt64, completion: (returned: UInt64, reply: Reply)?) {
         self.command = command
-        self.session = session
+        self.connection = connection
         self.invoked = invoked
         self.completion = completion
     }

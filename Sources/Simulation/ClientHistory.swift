@@ -1,7 +1,7 @@
 import Linearizability
 
-/// What clients asked and saw, for the checker of linearizability: each key by itself, each connection a session, and at
-/// the end a read of every key.
+/// What clients asked and saw, for the checker of linearizability: each key by itself, and at the end a read of every
+/// key.
 ///
 /// WAIT concerns no key and is left out, as is what was refused. There are no commands on several keys; one would be
 /// split into one operation a key with the same instants, which never accuses wrongly, and does not see whether it took
@@ -20,7 +20,7 @@ struct ClientHistory {
                 CacheHistory.Entry(
                     number: number, key: Clients.keys[operation.key].name,
                     operation: TimedOperation(
-                        command: command, session: operation.connection, invoked: operation.invoked,
+                        command: command, connection: operation.connection, invoked: operation.invoked,
                         completion: reply.map { (operation.returned, $0) })))
         }
         for (key, final) in finals.enumerated() {
@@ -28,7 +28,7 @@ struct ClientHistory {
                 CacheHistory.Entry(
                     number: operations.count + key, key: Clients.keys[key].name,
                     operation: TimedOperation(
-                        command: .get, session: .max, invoked: end + 1, completion: (end + 2, .value(final)))))
+                        command: .get, connection: .max, invoked: end + 1, completion: (end + 2, .value(final)))))
         }
         self.history = CacheHistory(entries)
     }
@@ -36,13 +36,13 @@ struct ClientHistory {
     func check(maxSteps: Int) throws {
         var limits = SearchLimits()
         limits.steps = maxSteps
-        switch self.history.check(keepsSessions: true, limits: limits) {
+        switch self.history.check(keepsConnectionOrder: true, limits: limits) {
         case .linearizable: break
         case .notLinearizable(let findings):
             let first = findings[0]
             let others = findings.count > 1 ? " (and \(findings.count - 1) other keys)" : ""
             throw Violation(
-                first.breaksSessionOnly ? .sessionOrder : .linearizability,
+                first.breaksConnectionOrderOnly ? .sessionOrder : .linearizability,
                 "\(String(decoding: first.key, as: UTF8.self))\(others): \(first.text)")
         case .undecided(let keys):
             let names = keys.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")

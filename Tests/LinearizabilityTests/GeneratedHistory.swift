@@ -54,7 +54,7 @@ struct GeneratedHistory {
                 pending.append(Pending(place: history.count, client: client))
                 history.append(
                     KeyOperation(
-                        command: self.command(history.count, &random), session: UInt64(client), invoked: time,
+                        command: self.command(history.count, &random), connection: UInt64(client), invoked: time,
                         completion: nil))
             case 1:
                 // One takes effect: of each client the first that has not.
@@ -73,9 +73,10 @@ struct GeneratedHistory {
                 let at = Int(random.below(UInt64(pending.count)))
                 if random.chance(self.lossPerHundred, in: 100) {
                     let lost = pending.remove(at: at)
-                    // A session keeps its order, so what is late comes from one that sends no more: not followed here.
+                    // A connection keeps its order, so what is late comes from one that sends no more: not followed
+                    // here.
                     if lost.reply == nil, self.pipeline == 1 { stray.append(history[lost.place].command) }
-                    if self.pipeline == 1 { history[lost.place].session = 100 + UInt64(lost.place) }
+                    if self.pipeline == 1 { history[lost.place].connection = 100 + UInt64(lost.place) }
                 } else if let reply = pending[at].reply {
                     history[pending[at].place].completion = (time, reply)
                     pending.remove(at: at)

@@ -30,12 +30,13 @@ private struct QueueSpecification: SequentialSpecification {
     private func queue(_ operations: (UInt64, QueueSpecification.Command, UInt64, UInt64?, String)...) -> Verdict {
         let history = operations.map {
             TimedOperation(
-                command: $0.1, session: $0.0, invoked: $0.2,
+                command: $0.1, connection: $0.0, invoked: $0.2,
                 completion: $0.3.map { [reply = $0.4] in ($0, reply) })
         }
         let specification = QueueSpecification()
         let verdict = Verdict(LinearizabilityChecker(specification).check(history))
-        let expected = BruteForce(specification: specification, history: history, keepsSessions: false).isLinearizable
+        let expected = BruteForce(specification: specification, history: history, keepsConnectionOrder: false)
+            .isLinearizable
         #expect(verdict == (expected ? .yes : .no))
         return verdict
     }
@@ -73,8 +74,8 @@ private struct QueueSpecification: SequentialSpecification {
         #expect(story.judgement() == .no)
     }
 
-    /// The new-old inversion that tells a regular register from an atomic one (Lamport, *On interprocess communication*,
-    /// Distributed Computing 1, 1986).
+    /// The new-old inversion that tells a regular register from an atomic one (Lamport, *On interprocess
+    /// communication*, Distributed Computing 1, 1986).
     @Test func aRegularRegisterIsNotAtomic() {
         var story = Story()
         story.add(.set("old"), 1, 2, .done)
@@ -84,15 +85,16 @@ private struct QueueSpecification: SequentialSpecification {
         #expect(story.judgement() == .no)
     }
 
-    /// The store buffer of Dekker's algorithm has a right order for each variable: it is sequential consistency over both
-    /// that it breaks, in real time too.
+    /// The store buffer of Dekker's algorithm has a right order for each variable: it is sequential consistency over
+    /// both that it breaks, in real time too.
     @Test func eachKeyIsJudgedByItself() {
         var history = CacheHistory()
         func add(_ key: String, _ command: CacheCommand, _ from: UInt64, _ to: UInt64, _ reply: CacheReply) {
             history.entries.append(
                 CacheHistory.Entry(
                     number: history.entries.count, key: bytes(key),
-                    operation: KeyOperation(command: command, session: from, invoked: from, completion: (to, reply))))
+                    operation: KeyOperation(command: command, connection: from, invoked: from, completion: (to, reply)))
+            )
         }
         add("x", .set("1"), 1, 2, .done)
         add("y", .set("1"), 1, 2, .done)
@@ -105,7 +107,7 @@ private struct QueueSpecification: SequentialSpecification {
         #expect(findings.map(\.key) == [bytes("y")])
         #expect(findings[0].misfit == 3)
         #expect(findings[0].entries == [1, 3])
-        #expect(!findings[0].breaksSessionOnly)
+        #expect(!findings[0].breaksConnectionOrderOnly)
     }
 
     @Test func atOneInstantOperationsAreConcurrent() {
@@ -147,33 +149,33 @@ private struct QueueSpecification: SequentialSpecification {
         #expect(story.judgement() == .yes)
     }
 
-    // MARK: Sessions
+    // MARK: Connections
 
-    @Test func aSessionSeesItsOwnWrites() {
+    @Test func aConnectionSeesItsOwnWrites() {
         var story = Story()
-        story.add(.set("1"), 1, 5, .done, session: 1)
-        story.add(.get, 2, 6, .none, session: 1)
+        story.add(.set("1"), 1, 5, .done, connection: 1)
+        story.add(.get, 2, 6, .none, connection: 1)
         #expect(story.judgement() == .yes)
-        #expect(story.judgement(keepsSessions: true) == .no)
+        #expect(story.judgement(keepsConnectionOrder: true) == .no)
         // One whose outcome is unknown it need not see.
         story.operations[0].completion = nil
-        #expect(story.judgement(keepsSessions: true) == .yes)
+        #expect(story.judgement(keepsConnectionOrder: true) == .yes)
     }
 
-    @Test func anOpenWriteDoesNotComeAfterALaterOneOfItsSession() {
+    @Test func anOpenWriteDoesNotComeAfterALaterOneOfItsConnection() {
         var story = Story()
-        story.add(.set("1"), 1, session: 1)
-        story.add(.set("2"), 2, session: 1)
-        story.add(.set("3"), 3, 4, .done, session: 1)
+        story.add(.set("1"), 1, connection: 1)
+        story.add(.set("2"), 2, connection: 1)
+        story.add(.set("3"), 3, 4, .done, connection: 1)
         story.add(.get, 5, 6, .text("3"))
         story.add(.get, 7, 8, .text("1"))
         #expect(story.judgement() == .yes)
-        #expect(story.judgement(keepsSessions: true) == .no)
+        #expect(story.judgement(keepsConnectionOrder: true) == .no)
         // Past an open one neither.
         story.operations[2].completion = nil
         story.operations[3].completion!.reply = .text("2")
         #expect(story.judgement() == .yes)
-        #expect(story.judgement(keepsSessions: true) == .no)
+        #expect(story.judgement(keepsConnectionOrder: true) == .no)
     }
 
     // MARK: Limits
@@ -207,7 +209,7 @@ private struct QueueSpecification: SequentialSpecification {
                 CacheHistory.Entry(
                     number: number, key: bytes(key),
                     operation: KeyOperation(
-                        command: command, session: UInt64(number), invoked: from, completion: (to, reply))))
+                        command: command, connection: UInt64(number), invoked: from, completion: (to, reply))))
         }
         add("easy", .get, 1, 2, .none)
         add("hard", .set("0"), 0, 0, .done)
@@ -286,7 +288,7 @@ private struct QueueSpecification: SequentialSpecification {
             // A list's reads are known beforehand: one that fits no other makes the search go all ways.
             if !isRight && command == 2 { story.operations.removeLast(3) }
             let expected: Verdict = isRight || command == 2 ? .yes : .no
-            #expect(story.judgement(keepsSessions: true, limits: limits) == expected, "command \(command)")
+            #expect(story.judgement(keepsConnectionOrder: true, limits: limits) == expected, "command \(command)")
         }
     }
 
@@ -294,14 +296,14 @@ private struct QueueSpecification: SequentialSpecification {
 
     @Test func aCounterexampleIsReadable() throws {
         var story = Story()
-        story.add(.set("1"), 1, 2, .done, session: 1)
-        story.add(.get, 3, 4, .text("1"), session: 2)
-        story.add(.set("2"), 5, 9, .done, session: 1)
-        story.add(.get, 6, 7, .text("2"), session: 2)
-        story.add(.set("3"), 6, session: 4)
-        story.add(.get, 8, 10, .text("1"), session: 3)
-        story.add(.get, 11, 12, .text("2"), session: 3)
-        let checker = LinearizabilityChecker(CacheSpecification(), keepsSessions: true)
+        story.add(.set("1"), 1, 2, .done, connection: 1)
+        story.add(.get, 3, 4, .text("1"), connection: 2)
+        story.add(.set("2"), 5, 9, .done, connection: 1)
+        story.add(.get, 6, 7, .text("2"), connection: 2)
+        story.add(.set("3"), 6, connection: 4)
+        story.add(.get, 8, 10, .text("1"), connection: 3)
+        story.add(.get, 11, 12, .text("2"), connection: 3)
+        let checker = LinearizabilityChecker(CacheSpecification(), keepsConnectionOrder: true)
         guard case .notLinearizable(let found) = checker.check(story.operations) else {
             Issue.record("not found")
             return
@@ -312,14 +314,14 @@ private struct QueueSpecification: SequentialSpecification {
         #expect(
             found.text == """
                 an order of 3 operations explains their replies:
-                  operation 0, session 1, 1..2: SET "1" = OK
-                  operation 2, session 1, 5..9: SET "2" = OK
-                  operation 3, session 2, 6..7: GET = "2"
+                  operation 0, connection 1, 1..2: SET "1" = OK
+                  operation 2, connection 1, 5..9: SET "2" = OK
+                  operation 3, connection 2, 6..7: GET = "2"
                   and the state is "2"
                 no order has a place for
-                  operation 5, session 3, 8..10: GET = "1", where here it would be "2"
+                  operation 5, connection 3, 8..10: GET = "1", where here it would be "2"
                 without a reply by then, and not needed in that order:
-                  operation 4, session 4, 6..open: SET "3" = unknown
+                  operation 4, connection 4, 6..open: SET "3" = unknown
                 """)
     }
 
