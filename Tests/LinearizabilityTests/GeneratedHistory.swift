@@ -115,6 +115,22 @@ struct GeneratedHistory {
 }
 
 extension Story {
+    /// The same after so many reads that found nothing.
+    func following(reads: Int) -> Story {
+        var story = Story()
+        for at in 0..<reads {
+            let time = UInt64(2 * at)
+            story.operations.append(
+                KeyOperation(command: .get, connection: 999, invoked: time, completion: (time, .value(nil))))
+        }
+        for var operation in self.operations {
+            operation.invoked += UInt64(2 * reads)
+            operation.completion?.returned += UInt64(2 * reads)
+            story.operations.append(operation)
+        }
+        return story
+    }
+
     /// Gives an operation another reply of the form that its command has, where it has one.
     mutating func exchangeReply(_ at: Int, _ random: inout Random) {
         guard let reply = self.operations[at].completion?.reply else { return }
