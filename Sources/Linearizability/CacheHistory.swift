@@ -35,26 +35,28 @@ package struct CacheHistory: Sendable {
         package var entries: [Int]
         /// Place in `entries` of the one whose reply fits nowhere.
         package var misfit: Int
-        /// Whether there is an order where those of a session may change places: it is the session's order that is broken.
-        package var breaksSessionOnly: Bool
+        /// Whether there is an order where those of a connection may change places: it is the connection's order that
+        /// is broken.
+        package var breaksConnectionOrderOnly: Bool
         /// In words, on some lines.
         package var text: String
     }
 
-    /// Checks each key by itself: a history is linearizable if that of every object is (Herlihy and Wing, theorem 1). The
-    /// order of a session is checked within each key too, which is less than the order over all its keys.
-    /// - Parameter keepsSessions: see `LinearizabilityChecker`.
-    package func check(keepsSessions: Bool = true, limits: SearchLimits = SearchLimits()) -> Judgement {
+    /// Checks each key by itself: a history is linearizable if that of every object is (Herlihy and Wing, theorem 1).
+    /// The order of a connection is checked within each key too, which is less than the order over all its keys.
+    /// - Parameter keepsConnectionOrder: see `LinearizabilityChecker`.
+    package func check(keepsConnectionOrder: Bool = true, limits: SearchLimits = SearchLimits()) -> Judgement {
         var findings: [Finding] = []
         var undecided: [[UInt8]] = []
         for (key, places) in self.keys() {
             let operations = places.map { self.entries[$0].operation }
-            let checker = LinearizabilityChecker(CacheSpecification(), keepsSessions: keepsSessions, limits: limits)
+            let checker = LinearizabilityChecker(
+                CacheSpecification(), keepsConnectionOrder: keepsConnectionOrder, limits: limits)
             switch checker.check(operations, names: places.map { self.entries[$0].number }) {
             case .linearizable: continue
             case .undecided: undecided.append(key)
             case .notLinearizable(let counterexample):
-                findings.append(self.finding(key, places, operations, counterexample, keepsSessions, limits))
+                findings.append(self.finding(key, places, operations, counterexample, keepsConnectionOrder, limits))
             }
         }
         if !findings.isEmpty { return .notLinearizable(findings) }
@@ -63,17 +65,17 @@ package struct CacheHistory: Sendable {
 
     private func finding(
         _ key: [UInt8], _ places: [Int], _ operations: [KeyOperation],
-        _ counterexample: LinearizabilityChecker<CacheSpecification>.Counterexample, _ keepsSessions: Bool,
+        _ counterexample: LinearizabilityChecker<CacheSpecification>.Counterexample, _ keepsConnectionOrder: Bool,
         _ limits: SearchLimits
     ) -> Finding {
         var finding = Finding(
             key: key, entries: counterexample.operations.map { places[$0] }, misfit: places[counterexample.misfit],
-            breaksSessionOnly: false, text: counterexample.text)
-        guard keepsSessions else { return finding }
+            breaksConnectionOrderOnly: false, text: counterexample.text)
+        guard keepsConnectionOrder else { return finding }
         // The whole key's history, not the part: what is wrong with it is told by its worst.
-        let checker = LinearizabilityChecker(CacheSpecification(), keepsSessions: false, limits: limits)
+        let checker = LinearizabilityChecker(CacheSpecification(), keepsConnectionOrder: false, limits: limits)
         switch checker.check(operations, names: places.map { self.entries[$0].number }) {
-        case .linearizable: finding.breaksSessionOnly = true
+        case .linearizable: finding.breaksConnectionOrderOnly = true
         case .undecided: break
         case .notLinearizable(let other):
             finding.entries = other.operations.map { places[$0] }

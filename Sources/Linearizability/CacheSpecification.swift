@@ -41,8 +41,8 @@ struct CacheValue: Hashable, Sendable {
 
 /// What a key may hold.
 ///
-/// A value that may have expired and a command whose reply nobody knows leave more than one possibility, so this is a set
-/// of them: the deterministic specification that accepts what the other one may do (the subset construction).
+/// A value that may have expired and a command whose reply nobody knows leave more than one possibility, so this is a
+/// set of them: the deterministic specification that accepts what the other one may do (the subset construction).
 package struct CacheState: Hashable, Sendable {
     /// In order, each once. Nil, for no value, is left out beside a value that expires, which stands for both.
     private(set) var possible: [CacheValue?]
@@ -148,12 +148,29 @@ package struct CacheSpecification: SequentialSpecification {
         }
     }
 
-    package func registerState(_ command: CacheCommand, reply: CacheReply?) -> CacheState? {
-        switch (command, reply) {
-        case (.set(let bytes), nil), (.set(let bytes), .done): CacheState(possible: [CacheValue(bytes: bytes)])
-        case (.get, .value(let bytes)): CacheState(possible: [bytes.map { CacheValue(bytes: $0) }])
-        default: nil
+    /// With values of SET, or of SET with an expiry, but not of both.
+    package func registerAccesses(_ operations: [TimedOperation<CacheCommand, CacheReply>]) -> [RegisterAccess]? {
+        let expires = operations.contains { if case .setExpiring = $0.command { true } else { false } }
+        // 0 is no value.
+        var numbers: [[UInt8]: Int] = [:]
+        func number(_ bytes: [UInt8]) -> Int {
+            if let number = numbers[bytes] { return number }
+            numbers[bytes] = numbers.count + 1
+            return numbers.count
         }
+        var accesses: [RegisterAccess] = []
+        for operation in operations {
+            switch (operation.command, operation.completion?.reply) {
+            case (.set(let bytes), nil) where !expires, (.set(let bytes), .done) where !expires,
+                (.setExpiring(let bytes), nil), (.setExpiring(let bytes), .done):
+                accesses.append(.write(number(bytes)))
+            case (.get, .value(let bytes?)): accesses.append(.read(number(bytes)))
+            case (.get, .value(nil)): accesses.append(expires ? .readGone : .read(0))
+            case (.get, nil): accesses.append(.nothing)
+            default: return nil
+            }
+        }
+        return accesses
     }
 
     package func size(of state: CacheState) -> Int {

@@ -2,7 +2,7 @@
 /// checked elsewhere. docs/history-format.md describes it.
 ///
 ///     kintsugi-history 1
-///     # request reply session key command = outcome
+///     # request reply connection key command = outcome
 ///     10 25 3 "register:0" SET "17" = OK
 ///     12 40 4 "counter:0" INCRBY 1 = UNKNOWN
 ///     30 - 3 "register:0" GET = UNKNOWN
@@ -27,7 +27,7 @@ package enum HistoryText {
     /// One operation as a line, with its end.
     /// - Parameter returned: nil where nothing came back; then the outcome is unknown.
     package static func line(
-        key: [UInt8], command: CacheCommand, session: UInt64, invoked: UInt64, returned: UInt64?, outcome: Outcome
+        key: [UInt8], command: CacheCommand, connection: UInt64, invoked: UInt64, returned: UInt64?, outcome: Outcome
     ) -> String {
         let outcome =
             switch outcome {
@@ -35,7 +35,8 @@ package enum HistoryText {
             case .unknown: "UNKNOWN"
             case .refused: "REFUSED"
             }
-        return "\(invoked) \(returned.map { "\($0)" } ?? "-") \(session) \(self.quoted(key)) \(self.text(command)) = "
+        return
+            "\(invoked) \(returned.map { "\($0)" } ?? "-") \(connection) \(self.quoted(key)) \(self.text(command)) = "
             + outcome + "\n"
     }
 
@@ -44,7 +45,8 @@ package enum HistoryText {
         history.entries.reduce(into: self.firstLine) { text, entry in
             let operation = entry.operation
             text += self.line(
-                key: entry.key, command: operation.command, session: operation.session, invoked: operation.invoked,
+                key: entry.key, command: operation.command, connection: operation.connection,
+                invoked: operation.invoked,
                 returned: operation.completion?.returned,
                 outcome: operation.completion.map { .replied($0.reply) } ?? .unknown)
         }
@@ -147,7 +149,7 @@ private struct LineReader {
     mutating func entry() throws(Refusal) -> CacheHistory.Entry? {
         let invoked = try self.unsigned("the instant of the request")
         let returned = try self.returned()
-        let session = try self.unsigned("the session")
+        let connection = try self.unsigned("the connection")
         let key = try self.bytes("the key")
         let command = try self.command()
         guard try self.word("'='").elementsEqual("=".utf8) else {
@@ -167,7 +169,8 @@ private struct LineReader {
         }
         return CacheHistory.Entry(
             number: self.number, key: key,
-            operation: TimedOperation(command: command, session: session, invoked: invoked, completion: completion))
+            operation: TimedOperation(
+                command: command, connection: connection, invoked: invoked, completion: completion))
     }
 
     private mutating func returned() throws(Refusal) -> UInt64? {

@@ -13,20 +13,22 @@ package struct LinearizabilityChecker<Specification: SequentialSpecification>: S
     }
 
     private let specification: Specification
-    private let keepsSessions: Bool
+    private let keepsConnectionOrder: Bool
     private let limits: SearchLimits
 
-    /// - Parameter keepsSessions: whether operations of one session also have to take effect in the order sent. They may
-    ///   be under way at once. A write of unknown outcome does not bind the reads after it; the writes after it keep their
-    ///   order all the same, that is, once one of these has taken effect it no more can.
-    package init(_ specification: Specification, keepsSessions: Bool = false, limits: SearchLimits = SearchLimits()) {
+    /// - Parameter keepsConnectionOrder: whether operations of one connection also have to take effect in the order
+    ///   sent. They may be under way at once. A write of unknown outcome does not bind the reads after it; the writes
+    ///   after it keep their order all the same, that is, once one of these has taken effect it no more can.
+    package init(
+        _ specification: Specification, keepsConnectionOrder: Bool = false, limits: SearchLimits = SearchLimits()
+    ) {
         self.specification = specification
-        self.keepsSessions = keepsSessions
+        self.keepsConnectionOrder = keepsConnectionOrder
         self.limits = limits
     }
 
-    /// - Complexity: O(n) steps for n operations where few are under way at once, and the replies tell the state; at worst
-    ///   exponential in the number of those that are. A step takes O(operations under way + size of a state).
+    /// - Complexity: O(n) steps for n operations where few are under way at once, and the replies tell the state; at
+    ///   worst exponential in the number of those that are. A step takes O(operations under way + size of a state).
     /// - Parameter names: what to call the operations in a counterexample's text; by default their places.
     package func check(_ history: History, names: [Int]? = nil) -> Judgement {
         switch self.search(history) {
@@ -43,7 +45,7 @@ package struct LinearizabilityChecker<Specification: SequentialSpecification>: S
 
     private func search(_ history: History, steps: inout Int) -> Search<Specification>.Outcome {
         var search = Search(
-            history, of: self.specification, keepsSessions: self.keepsSessions, limits: self.limits)
+            history, of: self.specification, keepsConnectionOrder: self.keepsConnectionOrder, limits: self.limits)
         return search.run(steps: &steps)
     }
 
@@ -62,8 +64,8 @@ package struct LinearizabilityChecker<Specification: SequentialSpecification>: S
         package var text: String
     }
 
-    /// What clients had seen by some instant is linearizable if all they ever saw is. So the first return with which it is
-    /// not is found by halving. Nor does leaving out a read make a history worse: reads that do not matter go.
+    /// What clients had seen by some instant is linearizable if all they ever saw is. So the first return with which it
+    /// is not is found by halving. Nor does leaving out a read make a history worse: reads that do not matter go.
     private func counterexample(_ history: History, _ names: [Int]) -> Counterexample {
         let returns = history.indices.filter { history[$0].completion != nil }.sorted {
             (history[$0].completion!.returned, $0) < (history[$1].completion!.returned, $1)
@@ -160,7 +162,7 @@ extension LinearizabilityChecker {
             if let completion = operation.completion {
                 reply = known.contains(at) ? self.specification.describe(completion.reply) : "not yet known"
             }
-            return "  operation \(names[at]), session \(operation.session), \(operation.invoked)..\(returned): "
+            return "  operation \(names[at]), connection \(operation.connection), \(operation.invoked)..\(returned): "
                 + "\(self.specification.describe(operation.command)) = \(reply)"
         }
 

@@ -1,7 +1,7 @@
 import Replication
 
 /// The operations of a history in the form that a search works on: calls and returns in order of time, and what the
-/// order within a session demands.
+/// order within a connection demands.
 ///
 /// Completed operations are numbered from 0 by request, and open ones apart from them: an open one need not find a
 /// place. Open reads are left out, for they bind nothing.
@@ -14,14 +14,14 @@ struct PartialOrder {
     /// Of each open operation, calls and returns in `events` before its own call.
     private(set) var openAfter: [Int] = []
 
-    /// Of each completed operation, the completed one before it in its session, or -1. Being placed implies that all
+    /// Of each completed operation, the completed one before it in its connection, or -1. Being placed implies that all
     /// before that are.
     private(set) var completedBefore: [Int] = []
-    /// Whether there is an open write before it in its session.
+    /// Whether there is an open write before it in its connection.
     private(set) var followsOpen: [Bool] = []
     /// As `completedBefore`, of each open operation.
     private(set) var completedBeforeOpen: [Int] = []
-    /// Of each open operation, the writes after it in its session up to the first completed one: with one of these
+    /// Of each open operation, the writes after it in its connection up to the first completed one: with one of these
     /// placed it can no more be.
     private(set) var writesAfterOpen: [[Number]] = []
     /// Of each open operation, the last one before it with an equal command, or -1.
@@ -38,11 +38,11 @@ struct PartialOrder {
         case open(Int)
     }
 
-    /// - Parameter keepsSessions: whether the operations of a session have to take effect in the order sent.
+    /// - Parameter keepsConnectionOrder: whether the operations of a connection have to take effect in the order sent.
     /// - Complexity: O(n log n).
     init<Specification: SequentialSpecification>(
         _ history: [TimedOperation<Specification.Command, Specification.Reply>], of specification: Specification,
-        keepsSessions: Bool
+        keepsConnectionOrder: Bool
     ) {
         let byRequest = history.indices.sorted {
             (history[$0].invoked, $0) < (history[$1].invoked, $1)
@@ -80,9 +80,9 @@ struct PartialOrder {
         self.followsOpen = Array(repeating: false, count: self.completed.count)
         self.completedBeforeOpen = Array(repeating: -1, count: self.open.count)
         self.writesAfterOpen = Array(repeating: [], count: self.open.count)
-        if keepsSessions {
-            self.orderSessions(byRequest, numbers) {
-                history[$0].session
+        if keepsConnectionOrder {
+            self.orderConnections(byRequest, numbers) {
+                history[$0].connection
             } isWrite: {
                 !specification.isReadOnly(history[$0].command)
             }
@@ -93,26 +93,26 @@ struct PartialOrder {
         }
     }
 
-    private mutating func orderSessions(
-        _ byRequest: [Int], _ numbers: [Number?], session: (Int) -> UInt64, isWrite: (Int) -> Bool
+    private mutating func orderConnections(
+        _ byRequest: [Int], _ numbers: [Number?], connection: (Int) -> UInt64, isWrite: (Int) -> Bool
     ) {
         var lastCompleted: [UInt64: Int] = [:]
         // Open writes that no completed write has come after yet; an empty list where there were some.
         var trailing: [UInt64: [Int]] = [:]
         for at in byRequest {
             guard let number = numbers[at] else { continue }
-            let session = session(at)
-            let before = lastCompleted[session] ?? -1
-            if isWrite(at) { for open in trailing[session] ?? [] { self.writesAfterOpen[open].append(number) } }
+            let connection = connection(at)
+            let before = lastCompleted[connection] ?? -1
+            if isWrite(at) { for open in trailing[connection] ?? [] { self.writesAfterOpen[open].append(number) } }
             switch number {
             case .completed(let completed):
                 self.completedBefore[completed] = before
-                lastCompleted[session] = completed
-                self.followsOpen[completed] = trailing[session] != nil
-                if isWrite(at), trailing[session] != nil { trailing[session] = [] }
+                lastCompleted[connection] = completed
+                self.followsOpen[completed] = trailing[connection] != nil
+                if isWrite(at), trailing[connection] != nil { trailing[connection] = [] }
             case .open(let open):
                 self.completedBeforeOpen[open] = before
-                trailing[session, default: []].append(open)
+                trailing[connection, default: []].append(open)
             }
         }
     }

@@ -1,68 +1,69 @@
-/// A history of overwrites and reads only, each read of one state: a register. What is still to be read of each value, and
-/// who may still write it, tells where not to look.
+/// What is still to be read of each value of a register, and who may still write it: that tells a search where not to
+/// look.
 struct RegisterValues {
-    /// Number of the value that each operation of the history writes or saw.
-    private let values: [Int]
-    private let isRead: [Bool]
-    /// Operations not placed. Of a value that nobody writes a reader finds no place.
+    /// Of each operation of the history.
+    private let accesses: [RegisterAccess]
+    /// Operations not placed, by value.
     private var readers: [Int]
     private var writers: [Int]
-    private var current = 0
+    /// Nil when it has gone.
+    private var current: Int? = 0
 
-    /// Nil for a history of other operations.
+    /// Nil for an object that is more than a register.
     init?<Specification: SequentialSpecification>(
         _ history: [TimedOperation<Specification.Command, Specification.Reply>], of specification: Specification
     ) {
-        var numbers = [specification.initialState: 0]
-        var values: [Int] = []
-        var isRead: [Bool] = []
-        for operation in history {
-            let isOpenRead = operation.completion == nil && specification.isReadOnly(operation.command)
-            var number = 0
-            if !isOpenRead {
-                guard let state = specification.registerState(operation.command, reply: operation.completion?.reply)
-                else { return nil }
-                number = numbers[state] ?? numbers.count
-                numbers[state] = number
-            }
-            values.append(number)
-            isRead.append(specification.isReadOnly(operation.command))
-        }
-        self.values = values
-        self.isRead = isRead
-        self.readers = Array(repeating: 0, count: numbers.count)
+        guard let accesses = specification.registerAccesses(history) else { return nil }
+        self.accesses = accesses
+        // Each value but the first has an operation of its own.
+        self.readers = Array(repeating: 0, count: accesses.count + 1)
         self.writers = self.readers
-        for (at, value) in values.enumerated() {
-            if !isRead[at] {
-                self.writers[value] += 1
-            } else if history[at].completion != nil {
-                self.readers[value] += 1
-            }
+        for access in accesses { self.count(access, 1) }
+    }
+
+    private mutating func count(_ access: RegisterAccess, _ step: Int) {
+        switch access {
+        case .write(let value): self.writers[value] += step
+        case .read(let value): self.readers[value] += step
+        case .readGone, .nothing: break
         }
     }
 
-    /// Whether the operation is an overwrite with a value that nobody will read any more.
-    func isUnread(_ at: Int) -> Bool { !self.isRead[at] && self.readers[self.values[at]] == 0 }
+    /// Whether the value now is still to be read.
+    private var isCurrentAwaited: Bool { self.current.map { self.readers[$0] > 0 } ?? false }
 
-    /// False for an overwrite by which some reader finds no place any more.
+    /// Whether the operation is an overwrite with a value that nobody will read any more.
+    func isUnread(_ at: Int) -> Bool {
+        if case .write(let value) = self.accesses[at] { self.readers[value] == 0 } else { false }
+    }
+
+    /// Whether the operation finds the value gone and nobody will miss it.
+    func isUnmissed(_ at: Int) -> Bool {
+        if case .readGone = self.accesses[at] { !self.isCurrentAwaited } else { false }
+    }
+
+    /// False for an operation that ends a value that some reader waits for, and nobody will write again.
     func mayPlace(_ at: Int) -> Bool {
-        self.isRead[at] || self.readers[self.current] == 0 || self.writers[self.current] > 0
+        switch self.accesses[at] {
+        case .write, .readGone: !self.isCurrentAwaited || self.writers[self.current!] > 0
+        case .read, .nothing: true
+        }
     }
 
     /// - Returns: what to take it back with.
-    mutating func place(_ at: Int) -> Int {
+    mutating func place(_ at: Int) -> Int? {
         let before = self.current
-        if self.isRead[at] {
-            self.readers[self.values[at]] -= 1
-        } else {
-            self.writers[self.values[at]] -= 1
-            self.current = self.values[at]
+        self.count(self.accesses[at], -1)
+        switch self.accesses[at] {
+        case .write(let value): self.current = value
+        case .readGone: self.current = nil
+        case .read, .nothing: break
         }
         return before
     }
 
-    mutating func takeBack(_ at: Int, _ before: Int) {
-        if self.isRead[at] { self.readers[self.values[at]] += 1 } else { self.writers[self.values[at]] += 1 }
+    mutating func takeBack(_ at: Int, _ before: Int?) {
+        self.count(self.accesses[at], 1)
         self.current = before
     }
 }

@@ -14,23 +14,32 @@ package struct SearchLimits: Sendable {
 /// concurrent objects*, J. Parallel Distrib. Comput. 17, 1993) with Lowe's memory of configurations (*Testing for
 /// linearizability*, Concurrency Computat.: Pract. Exper. 29(4), 2017).
 ///
-/// It goes depth first. An operation can be placed next if it was called before the first return of those not placed, and
-/// if its session lets it. A configuration, which operations are placed and the state, is tried once. Calls and returns
-/// of completed operations that are not placed are a doubly linked list, so that placing and taking back are O(1). The
-/// history is linearizable when all completed operations are placed.
+/// It goes depth first. An operation can be placed next if it was called before the first return of those not placed,
+/// and if its connection lets it. A configuration, which operations are placed and the state, is tried once. Calls and
+/// returns of completed operations that are not placed are a doubly linked list, so that placing and taking back are
+/// O(1). The history is linearizable when all completed operations are placed.
 ///
-/// Not every choice need be tried. Take a beginning that some right order goes on from, and of those orders one with the
-/// fewest open operations. Some such order goes on so that
+/// Not every choice need be tried. Take a beginning that some right order goes on from, and of those orders one with
+/// the fewest open operations. Some such order goes on so that
 ///
 /// 1. a read that can come next and leaves the state as it is does come next: wherever it stands, it may be moved here;
-/// 2. no open operation comes directly before an overwrite: without it the order would be right as well, and have fewer;
-/// 3. of two open operations with equal commands that could both come next, the later one does not if its session has no
-///    write after it: exchanging them, or taking the earlier one in its stead, is right too;
-/// 4. of a register (see `RegisterValues`) what is still to be read is not overwritten where nobody will write it again;
-/// 5. of a register an overwrite that nobody will read comes next if it can, and 1 does not hold: some overwrite does, and
-///    directly before that one it is as good as anywhere. Not so where it would shut out an open write of its session.
+/// 2. no open operation comes directly before an overwrite: without it the order would be right as well, and have
+///    fewer;
+/// 3. of two open operations with equal commands that could both come next, the later one does not if its connection
+///    has no write after it: exchanging them, or taking the earlier one in its stead, is right too.
 ///
-/// 1 and 5 leave no choice at all. Open operations, of which there may be many that never took effect, are tried last.
+/// Of a register (`RegisterAccess`), besides,
+///
+/// 4. a value that is still to be read does not end where nobody will write it again;
+/// 5. a read that finds the value gone comes next if it can and nobody is to read that value: it may be moved here;
+/// 6. an open write of a value that nobody will read never takes effect: without it the order would be right as well;
+/// 7. a completed write of a value that nobody will read comes next if it can, and neither 1 nor 5 holds. What comes
+///    next then ends the value, and directly before that the write is as good as anywhere. Reads that in its old place
+///    found its value gone will find the one before it gone. Not so where it would shut out an open write of its
+///    connection.
+///
+/// 1, 5 and 7 leave no choice at all. Open operations, of which there may be many that never took effect, are tried
+/// last.
 struct Search<Specification: SequentialSpecification> {
     typealias History = [TimedOperation<Specification.Command, Specification.Reply>]
 
@@ -56,7 +65,7 @@ struct Search<Specification: SequentialSpecification> {
         var wasOpen: Bool
         var end: Int
         /// The register's value.
-        var register: Int
+        var register: Int?
         /// There was no other choice.
         var isForced: Bool
     }
@@ -85,8 +94,8 @@ struct Search<Specification: SequentialSpecification> {
     private var frames: [Frame] = []
     private var seen: Set<Configuration> = []
 
-    init(_ history: History, of specification: Specification, keepsSessions: Bool, limits: SearchLimits) {
-        let order = PartialOrder(history, of: specification, keepsSessions: keepsSessions)
+    init(_ history: History, of specification: Specification, keepsConnectionOrder: Bool, limits: SearchLimits) {
+        let order = PartialOrder(history, of: specification, keepsConnectionOrder: keepsConnectionOrder)
         self.specification = specification
         self.history = history
         self.order = order
@@ -172,7 +181,7 @@ struct Search<Specification: SequentialSpecification> {
             })
     }
 
-    /// The completed operation that can only come next, if there is one: by 1, else by 5.
+    /// The completed operation that can only come next, if there is one: by 1 or 5, else by 7.
     private func forced() -> Int? {
         var entry = self.events.first
         var unread: Int?
@@ -185,7 +194,9 @@ struct Search<Specification: SequentialSpecification> {
             let operation = self.history[at]
             if self.specification.isReadOnly(operation.command) {
                 let reply = operation.completion?.reply
-                if self.specification.apply(operation.command, reply: reply, to: self.state) == self.state {
+                if self.register?.isUnmissed(at) == true
+                    || self.specification.apply(operation.command, reply: reply, to: self.state) == self.state
+                {
                     return event.operation
                 }
             } else if unread == nil, let register = self.register, register.isUnread(at),
@@ -213,9 +224,8 @@ struct Search<Specification: SequentialSpecification> {
 
     private func canPlace(open number: Int) -> Bool {
         !self.isNeedless(self.order.open[number], isReplyKnown: false)
-            // What comes after it would be such a read.
             && self.register?.isUnread(self.order.open[number]) != true
-            && self.sessionAllows(open: number) && !self.hasEarlierTwin(number)
+            && self.connectionAllows(open: number) && !self.hasEarlierTwin(number)
     }
 
     /// Whether it would make the open operation before it needless.
@@ -223,7 +233,7 @@ struct Search<Specification: SequentialSpecification> {
         self.isOpenLast && self.specification.isOverwrite(self.history[at].command, isReplyKnown: isReplyKnown)
     }
 
-    private func sessionAllows(open number: Int) -> Bool {
+    private func connectionAllows(open number: Int) -> Bool {
         let before = self.order.completedBeforeOpen[number]
         guard before < 0 || self.placed[before] else { return false }
         for write in self.order.writesAfterOpen[number] {
@@ -239,7 +249,7 @@ struct Search<Specification: SequentialSpecification> {
         guard self.order.writesAfterOpen[number].isEmpty else { return false }
         var twin = self.order.twinOfOpen[number]
         while twin >= 0 {
-            if !self.placedOpen[twin], self.sessionAllows(open: twin) { return true }
+            if !self.placedOpen[twin], self.connectionAllows(open: twin) { return true }
             twin = self.order.twinOfOpen[twin]
         }
         return false
@@ -262,7 +272,7 @@ struct Search<Specification: SequentialSpecification> {
         else { return false }
         let frame = Frame(
             number: number, state: self.state, wasOpen: self.isOpenLast, end: self.end,
-            register: self.register?.place(at) ?? 0, isForced: isForced)
+            register: self.register?.place(at) ?? nil, isForced: isForced)
         switch number {
         case .completed(let completed):
             self.events.remove(self.calls[completed])

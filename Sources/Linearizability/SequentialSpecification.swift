@@ -2,8 +2,8 @@
 /// history is right if some order of its operations, one after another, is (Herlihy and Wing, *Linearizability: a
 /// correctness condition for concurrent objects*, TOPLAS 12(3), 1990).
 ///
-/// Only the first three requirements decide. The others save steps, and each has an answer that is always right; a wrong
-/// one makes verdicts wrong.
+/// Only the first three requirements decide. The others save steps, and each has an answer that is always right; a
+/// wrong one makes verdicts wrong.
 package protocol SequentialSpecification: Sendable {
     /// What the object holds. Where a command may do one of several things, all states that it may have left at once.
     associatedtype State: Hashable
@@ -24,9 +24,8 @@ package protocol SequentialSpecification: Sendable {
     /// `false` is always right.
     func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool
 
-    /// Of an overwrite the state after it; of a read with this reply the state that it saw, which stays as it is. Nil for
-    /// any other command, and where there is more than one such state. `nil` is always right.
-    func registerState(_ command: Command, reply: Reply?) -> State?
+    /// What the operations of a history are to a register, where that is all they are. `nil` is always right.
+    func registerAccesses(_ operations: [TimedOperation<Command, Reply>]) -> [RegisterAccess]?
 
     /// Bytes that a state takes, roughly: for the bound on what a search remembers.
     func size(of state: State) -> Int
@@ -47,7 +46,7 @@ package protocol SequentialSpecification: Sendable {
 extension SequentialSpecification {
     package func isReadOnly(_ command: Command) -> Bool { false }
     package func isOverwrite(_ command: Command, isReplyKnown: Bool) -> Bool { false }
-    package func registerState(_ command: Command, reply: Reply?) -> State? { nil }
+    package func registerAccesses(_ operations: [TimedOperation<Command, Reply>]) -> [RegisterAccess]? { nil }
     package func size(of state: State) -> Int { MemoryLayout<State>.stride }
     package func mayPass(through state: State, _ foreknowledge: Foreknowledge) -> Bool { true }
     package func describe(_ command: Command) -> String { "\(command)" }
@@ -59,23 +58,36 @@ extension SequentialSpecification where Foreknowledge == Void {
     package func foreknowledge(of operations: [TimedOperation<Command, Reply>]) {}
 }
 
+/// What an operation is to a register: an object with a value that operations overwrite as a whole, or see. Values are
+/// numbered; the first one, before all operations, is 0.
+package enum RegisterAccess: Sendable {
+    case write(Int)
+    /// It sees the value, which stays.
+    case read(Int)
+    /// It finds that the value has gone by itself. In a history with such reads any value may, at any time, the first
+    /// one too: then it is not read any more until it is written again.
+    case readGone
+    /// A read without a reply.
+    case nothing
+}
+
 /// One operation of a history: what was asked of one object, when, and what came back. One that surely did not take
 /// effect is no operation.
 package struct TimedOperation<Command: Sendable, Reply: Sendable>: Sendable {
     package var command: Command
-    /// The connection it was sent on. Operations of one session are in the order of their requests; of equal instants,
-    /// in the order of the history.
-    package var session: UInt64
+    /// The connection it was sent on. Operations of one connection are in the order of their requests; of equal
+    /// instants, in the order of the history.
+    package var connection: UInt64
     /// Instant of the request, on a clock that all clients of the history share; the unit does not matter.
     package var invoked: UInt64
     /// Instant of the reply, not before the request. One operation precedes another if its reply came before the
-    /// other's request; at the same instant they are concurrent. Nil where no reply came that tells the outcome: it takes
-    /// effect at any time after the request, or never.
+    /// other's request; at the same instant they are concurrent. Nil where no reply came that tells the outcome: it
+    /// takes effect at any time after the request, or never.
     package var completion: (returned: UInt64, reply: Reply)?
 
-    package init(command: Command, session: UInt64, invoked: UInt64, completion: (returned: UInt64, reply: Reply)?) {
+    package init(command: Command, connection: UInt64, invoked: UInt64, completion: (returned: UInt64, reply: Reply)?) {
         self.command = command
-        self.session = session
+        self.connection = connection
         self.invoked = invoked
         self.completion = completion
     }

@@ -1,16 +1,13 @@
 import Linearizability
 
-/// What clients asked and saw, for the checker of linearizability: each key by itself, each connection a session, and at
-/// the end a read of every key.
+/// What clients asked and saw, for the checker of linearizability: each key by itself, and at the end a read of every
+/// key.
 ///
 /// WAIT concerns no key and is left out, as is what was refused. There are no commands on several keys; one would be
 /// split into one operation a key with the same instants, which never accuses wrongly, and does not see whether it took
 /// effect on all keys at once.
 struct ClientHistory {
     let history: CacheHistory
-
-    /// Attempts a key. A run's history takes some thousands.
-    private static let maxSteps = 1_000_000
 
     init(_ operations: [Operation], finals: [[UInt8]?]) {
         var entries: [CacheHistory.Entry] = []
@@ -23,7 +20,7 @@ struct ClientHistory {
                 CacheHistory.Entry(
                     number: number, key: Clients.keys[operation.key].name,
                     operation: TimedOperation(
-                        command: command, session: operation.connection, invoked: operation.invoked,
+                        command: command, connection: operation.connection, invoked: operation.invoked,
                         completion: reply.map { (operation.returned, $0) })))
         }
         for (key, final) in finals.enumerated() {
@@ -31,21 +28,21 @@ struct ClientHistory {
                 CacheHistory.Entry(
                     number: operations.count + key, key: Clients.keys[key].name,
                     operation: TimedOperation(
-                        command: .get, session: .max, invoked: end + 1, completion: (end + 2, .value(final)))))
+                        command: .get, connection: .max, invoked: end + 1, completion: (end + 2, .value(final)))))
         }
         self.history = CacheHistory(entries)
     }
 
-    func check() throws {
+    func check(maxSteps: Int) throws {
         var limits = SearchLimits()
-        limits.steps = Self.maxSteps
-        switch self.history.check(keepsSessions: true, limits: limits) {
+        limits.steps = maxSteps
+        switch self.history.check(keepsConnectionOrder: true, limits: limits) {
         case .linearizable: break
         case .notLinearizable(let findings):
             let first = findings[0]
             let others = findings.count > 1 ? " (and \(findings.count - 1) other keys)" : ""
             throw Violation(
-                first.breaksSessionOnly ? .sessionOrder : .linearizability,
+                first.breaksConnectionOrderOnly ? .sessionOrder : .linearizability,
                 "\(String(decoding: first.key, as: UTF8.self))\(others): \(first.text)")
         case .undecided(let keys):
             let names = keys.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")

@@ -7,12 +7,15 @@ import NodeCore
 /// took effect all the same, or was never written. Then whether there is an order of all operations that explains every
 /// reply, in which those of one connection are in the order sent (`ClientHistory`).
 package struct HistoryCheck {
+    /// Attempts a key, beyond which there is no verdict on its order. A run's history takes some thousands.
+    package static let maxSteps = 1_000_000
+
     private let operations: [Operation]
 
     package init(_ operations: [Operation]) { self.operations = operations }
 
     /// - Parameter finals: what each key of `Clients.keys` holds when all is quiet.
-    package func check(finals: [[UInt8]?]) throws {
+    package func check(finals: [[UInt8]?], maxSteps: Int = Self.maxSteps) throws {
         for (key, final) in finals.enumerated() {
             switch Clients.keys[key].kind {
             case .list: try self.checkList(key, final ?? [])
@@ -21,7 +24,7 @@ package struct HistoryCheck {
             case .expiring: try self.checkValues(key, final, writtenBy: .setExpiring)
             }
         }
-        try ClientHistory(self.operations, finals: finals).check()
+        try ClientHistory(self.operations, finals: finals).check(maxSteps: maxSteps)
     }
 
     private func describe(_ number: Int) -> String {

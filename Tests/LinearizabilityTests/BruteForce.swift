@@ -4,7 +4,7 @@ import Linearizability
 struct BruteForce<Specification: SequentialSpecification> {
     let specification: Specification
     let history: [TimedOperation<Specification.Command, Specification.Reply>]
-    let keepsSessions: Bool
+    let keepsConnectionOrder: Bool
 
     var isLinearizable: Bool { self.canFinish([], self.specification.initialState) }
 
@@ -37,10 +37,11 @@ struct BruteForce<Specification: SequentialSpecification> {
         return true
     }
 
-    /// Whether the session demands that `a` takes effect before `b` if it does.
+    /// Whether the connection demands that `a` takes effect before `b` if it does.
     private func isBound(_ a: Int, before b: Int) -> Bool {
         let (first, second) = (self.history[a], self.history[b])
-        guard self.keepsSessions, first.session == second.session, (first.invoked, a) < (second.invoked, b) else {
+        guard self.keepsConnectionOrder, first.connection == second.connection, (first.invoked, a) < (second.invoked, b)
+        else {
             return false
         }
         return first.completion != nil

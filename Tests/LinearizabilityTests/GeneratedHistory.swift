@@ -54,7 +54,7 @@ struct GeneratedHistory {
                 pending.append(Pending(place: history.count, client: client))
                 history.append(
                     KeyOperation(
-                        command: self.command(history.count, &random), session: UInt64(client), invoked: time,
+                        command: self.command(history.count, &random), connection: UInt64(client), invoked: time,
                         completion: nil))
             case 1:
                 // One takes effect: of each client the first that has not.
@@ -73,9 +73,10 @@ struct GeneratedHistory {
                 let at = Int(random.below(UInt64(pending.count)))
                 if random.chance(self.lossPerHundred, in: 100) {
                     let lost = pending.remove(at: at)
-                    // A session keeps its order, so what is late comes from one that sends no more: not followed here.
+                    // A connection keeps its order, so what is late comes from one that sends no more: not followed
+                    // here.
                     if lost.reply == nil, self.pipeline == 1 { stray.append(history[lost.place].command) }
-                    if self.pipeline == 1 { history[lost.place].session = 100 + UInt64(lost.place) }
+                    if self.pipeline == 1 { history[lost.place].connection = 100 + UInt64(lost.place) }
                 } else if let reply = pending[at].reply {
                     history[pending[at].place].completion = (time, reply)
                     pending.remove(at: at)
@@ -114,6 +115,22 @@ struct GeneratedHistory {
 }
 
 extension Story {
+    /// The same after so many reads that found nothing.
+    func following(reads: Int) -> Story {
+        var story = Story()
+        for at in 0..<reads {
+            let time = UInt64(2 * at)
+            story.operations.append(
+                KeyOperation(command: .get, connection: 999, invoked: time, completion: (time, .value(nil))))
+        }
+        for var operation in self.operations {
+            operation.invoked += UInt64(2 * reads)
+            operation.completion?.returned += UInt64(2 * reads)
+            story.operations.append(operation)
+        }
+        return story
+    }
+
     /// Gives an operation another reply of the form that its command has, where it has one.
     mutating func exchangeReply(_ at: Int, _ random: inout Random) {
         guard let reply = self.operations[at].completion?.reply else { return }

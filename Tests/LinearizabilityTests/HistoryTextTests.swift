@@ -5,7 +5,7 @@ import Testing
 @Suite struct HistoryTextTests {
     private static let example = """
         kintsugi-history 1
-        # request reply session key command = outcome
+        # request reply connection key command = outcome
 
         1 2 3 "a b" SET "17" = OK
         3 4 3 "a b" GET = "17"

@@ -5,33 +5,35 @@ typealias KeyOperation = CacheHistory.KeyOperation
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
-/// Operations on one key, as they are written down by hand. A session of its own each, unless said.
+/// Operations on one key, as they are written down by hand. A connection of its own each, unless said.
 struct Story {
     var operations: [KeyOperation] = []
 
     mutating func add(
-        _ command: CacheCommand, _ from: UInt64, _ to: UInt64, _ reply: CacheReply, session: UInt64? = nil
+        _ command: CacheCommand, _ from: UInt64, _ to: UInt64, _ reply: CacheReply, connection: UInt64? = nil
     ) {
-        let session = session ?? 1000 + UInt64(self.operations.count)
+        let connection = connection ?? 1000 + UInt64(self.operations.count)
         self.operations.append(
-            KeyOperation(command: command, session: session, invoked: from, completion: (to, reply)))
+            KeyOperation(command: command, connection: connection, invoked: from, completion: (to, reply)))
     }
 
     /// No reply came.
-    mutating func add(_ command: CacheCommand, _ from: UInt64, session: UInt64? = nil) {
-        let session = session ?? 1000 + UInt64(self.operations.count)
-        self.operations.append(KeyOperation(command: command, session: session, invoked: from, completion: nil))
+    mutating func add(_ command: CacheCommand, _ from: UInt64, connection: UInt64? = nil) {
+        let connection = connection ?? 1000 + UInt64(self.operations.count)
+        self.operations.append(KeyOperation(command: command, connection: connection, invoked: from, completion: nil))
     }
 
-    func judgement(keepsSessions: Bool = false, limits: SearchLimits = SearchLimits()) -> Verdict {
+    func judgement(keepsConnectionOrder: Bool = false, limits: SearchLimits = SearchLimits()) -> Verdict {
         Verdict(
-            LinearizabilityChecker(CacheSpecification(), keepsSessions: keepsSessions, limits: limits)
+            LinearizabilityChecker(CacheSpecification(), keepsConnectionOrder: keepsConnectionOrder, limits: limits)
                 .check(self.operations))
     }
 
-    func bruteForce(keepsSessions: Bool = false) -> Verdict {
-        BruteForce(specification: CacheSpecification(), history: self.operations, keepsSessions: keepsSessions)
-            .isLinearizable ? .yes : .no
+    func bruteForce(keepsConnectionOrder: Bool = false) -> Verdict {
+        BruteForce(
+            specification: CacheSpecification(), history: self.operations, keepsConnectionOrder: keepsConnectionOrder
+        )
+        .isLinearizable ? .yes : .no
     }
 }
 
