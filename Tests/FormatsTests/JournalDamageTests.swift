@@ -139,7 +139,6 @@ import Testing
     @Test(arguments: 1...4) func filesLostCutShortAndForeign(seed: UInt64) {
         let whole = Case(seed: seed)
         let live = whole.scans.filter { $0.scan.generation > 0 }.sorted { $0.scan.generation < $1.scan.generation }
-        let groups = whole.journal.recover().groups
         for (at, (file, _)) in live.enumerated() {
             // The whole file unreadable, in several ways.
             for filler in [[UInt8](repeating: 0, count: 65536), [UInt8](repeating: 0xa5, count: 65536), []] {
@@ -168,10 +167,7 @@ import Testing
                 journal.files[file] = Array(whole.journal.files[file]!.prefix(blocks * 4096))
                 let recovered = journal.recover()
                 #expect(whole.problem(recovered) == nil, "seed \(seed), file \(file), \(blocks) blocks")
-                // It is told, or nothing is missing: snapshots covered all that stood before the gap.
-                #expect(
-                    !recovered.damage.isEmpty || recovered.groups == groups,
-                    "seed \(seed), file \(file), \(blocks) blocks")
+                #expect(!recovered.damage.isEmpty, "seed \(seed), file \(file), \(blocks) blocks")
             }
             // A second copy of the file under another number.
             journal = whole.journal
