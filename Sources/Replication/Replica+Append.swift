@@ -278,14 +278,18 @@ extension Replica {
 
     // MARK: Compaction and snapshots
 
-    /// A snapshot at `mark` is durable here: entries up to `index`, which is not above the mark's, may go.
+    /// A snapshot at `mark` is durable here: entries up to `index`, which is not above the mark's, may go. They do not count
+    /// as durable for that, as the journal does not name the snapshot yet:
+    ///
+    /// 1. B's disk is slow. B applies up to 143, which others made durable; its own journal has 71.
+    /// 2. Its snapshot at 143 is in its file; the entries before it and the record that names it wait for the journal.
+    /// 3. The leader's next append is acknowledged up to 143, and B is killed. It restarts with 71.
     public mutating func compact(through index: LogIndex, mark: SnapshotMark) {
         defer { self.checkInvariants() }
         invariant(
             index <= mark.index && mark.index <= self.commitIndex, "compacts \(index) by a snapshot at \(mark.index)")
         if mark.index > self.newestSnapshot?.index ?? 0 { self.newestSnapshot = mark }
         self.log.compact(through: index)
-        self.persistedIndex = max(self.persistedIndex, self.log.baseIndex)
         // The membership in force at the base stays.
         while self.memberships.count > 1, self.memberships[1].index <= index { self.memberships.removeFirst() }
     }

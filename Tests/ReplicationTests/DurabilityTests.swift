@@ -59,6 +59,29 @@ import Testing
         #expect(cluster.take { $0.matched == 2 }.count == 1)
     }
 
+    /// A snapshot's file is durable before the journal names it: see `Replica.compact`.
+    @Test func aSnapshotMakesNothingDurableThatTheJournalHasNot() {
+        let cluster = Cluster()
+        cluster.elect(1)
+        cluster.propose(1)
+        cluster.deliver(to: 2)
+        cluster.deliver(to: 3)
+        cluster.persist(3)
+        cluster.deliver(to: 1)
+        cluster.persist(1)
+        cluster.deliver(to: 2)
+        #expect(cluster[2].replica.commitIndex == 2)
+        #expect(cluster[2].replica.persistedIndex == 1)
+        let mark = cluster[2].mark(at: 2)
+        cluster.input(2) { replica, _, _ in replica.compact(through: 2, mark: mark) }
+        #expect(cluster[2].replica.persistedIndex == 1)
+        cluster.propose(1)
+        cluster.deliver(to: 2)
+        #expect(cluster.take { $0.from == member(2) && $0.matched ?? 0 >= 2 }.isEmpty)
+        cluster.persist(2)
+        #expect(cluster.take { $0.from == member(2) && $0.matched == 3 }.count == 1)
+    }
+
     /// The leader's own disk may be the slow one: the others are a majority without it.
     @Test func aMajorityCommitsWithoutTheLeadersOwnDisk() {
         let cluster = Cluster()
