@@ -78,6 +78,8 @@ extension JournalReport.Batch {
             if let mark = share.mark { parts.append("snapshot at \(mark)") }
             if let after = share.truncatedAfter { parts.append("cut after \(after)") }
             if !share.entries.isEmpty { parts.append("entries \(ranges(share.entries))") }
+            if !share.repaired.isEmpty { parts.append("repaired \(indexes(share.repaired))") }
+            if !share.holes.isEmpty { parts.append("holes at \(indexes(share.holes))") }
             if let end = share.end { parts.append("ends at \(end)") }
             lines.append("    group \(share.group): \(parts.joined(separator: ", "))")
         }
@@ -87,6 +89,7 @@ extension JournalReport.Batch {
         let shares = self.shares.map { share in
             """
             {"group":"\(share.group)","entries":\(list(share.entries.map(\.json))),\
+            "repaired":\(list(share.repaired.map { "\($0)" })),"holes":\(list(share.holes.map { "\($0)" })),\
             "cut_after":\(share.truncatedAfter.map { "\($0)" } ?? "null"),\
             "hard_state":\(share.hardState.map(object) ?? "null"),"snapshot":\(share.mark.map { "\($0)" } ?? "null"),\
             "end":\(share.end.map { "\($0)" } ?? "null")}
@@ -104,7 +107,7 @@ extension JournalReport.Group {
         var parts = [sentence(self.hardState)]
         if let mark = self.mark { parts.append("snapshot at \(mark.index) (term \(mark.term))") }
         parts.append(self.entries.isEmpty ? "no entries" : "entries \(ranges(self.entries))")
-        if !self.holes.isEmpty { parts.append("holes at \(self.holes.map { "\($0)" }.joined(separator: ", "))") }
+        if !self.holes.isEmpty { parts.append("holes at \(self.holes.map { "\($0.index)" }.joined(separator: ", "))") }
         if self.isEndUncertain { parts.append("its end is not certain") }
         if self.isVoteUncertain { parts.append("its term and vote are not certain") }
         lines.append("group \(self.group): \(parts.joined(separator: ", "))")
@@ -114,7 +117,7 @@ extension JournalReport.Group {
         """
         {"group":"\(self.group)","hard_state":\(object(self.hardState)),\
         "snapshot":\(self.mark.map { "{\"index\":\($0.index),\"term\":\($0.term)}" } ?? "null"),\
-        "entries":\(list(self.entries.map(\.json))),"holes":\(list(self.holes.map { "\($0)" })),\
+        "entries":\(list(self.entries.map(\.json))),"holes":\(list(self.holes.map { "\($0.index)" })),\
         "end_uncertain":\(self.isEndUncertain),"vote_uncertain":\(self.isVoteUncertain)}
         """
     }
@@ -157,6 +160,8 @@ private func ranges(_ ranges: [JournalReport.EntryRange]) -> String {
             ? "\(range.first) (term \(range.term))" : "\(range.first) to \(range.last) (term \(range.term))"
     }.joined(separator: ", ")
 }
+
+private func indexes(_ indexes: [LogIndex]) -> String { indexes.map { "\($0)" }.joined(separator: ", ") }
 
 private func sentence(_ state: HardState) -> String {
     "term \(state.term), \(state.votedFor.map { "voted for node \($0)" } ?? "no vote")"

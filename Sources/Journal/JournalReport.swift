@@ -44,6 +44,10 @@ package struct JournalReport: Sendable {
     package struct Share: Sendable, Equatable {
         package var group: GroupID
         package var entries: [EntryRange] = []
+        /// Entries that were replaced by a peer's copy.
+        package var repaired: [LogIndex] = []
+        /// Entries that were there and could not be read any more.
+        package var holes: [LogIndex] = []
         package var truncatedAfter: LogIndex?
         package var hardState: HardState?
         package var mark: LogIndex?
@@ -98,7 +102,7 @@ package struct JournalReport: Sendable {
         package var hardState: HardState
         package var mark: SnapshotMark?
         package var entries: [EntryRange]
-        package var holes: [LogIndex]
+        package var holes: [Hole]
         package var isEndUncertain: Bool
         package var isVoteUncertain: Bool
     }
@@ -298,6 +302,8 @@ extension JournalReport.Batch {
                 case .truncate(_, let after): share.truncatedAfter = after
                 case .hardState(_, let state): share.hardState = state
                 case .snapshot(_, let mark): share.mark = mark.index
+                case .repair(let entry): share.repaired.append(entry.index)
+                case .hole(_, let hole): share.holes.append(hole.index)
                 case .end: break
                 }
             }

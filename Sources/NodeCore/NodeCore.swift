@@ -94,7 +94,7 @@ package final class NodeCore {
                 group: id, me: configuration.me, hashKey: hashKey, seed: self.random.next())
             let restored = RestoredReplica(
                 hardState: group?.hardState ?? .initial, snapshot: group?.snapshot, entries: group?.entries ?? [],
-                membership: Membership(voters: configuration.founders), hasHoles: !(group?.holes.isEmpty ?? true))
+                membership: Membership(voters: configuration.founders), holes: group?.holes ?? [])
             self.groups.append(
                 Group(
                     id: id, replica: Replica(replica, restored: restored, now: now), machine: self.emptyMachine(id),
@@ -227,6 +227,7 @@ package final class NodeCore {
             for write in group.effects.writes {
                 switch write {
                 case .append(let entry): self.effects.records.append(.entry(entry))
+                case .repair(let entry): self.effects.records.append(.repair(entry))
                 case .truncate(let id, let after): self.effects.records.append(.truncate(id, after: after))
                 case .hardState(let id, let state): self.effects.records.append(.hardState(id, state))
                 }

@@ -25,6 +25,8 @@ public enum LogWrite: Sendable, Equatable {
     /// Entries after this index go.
     case truncate(GroupID, after: LogIndex)
     case append(Entry)
+    /// Takes the place of the entry or hole at its index, and leaves what stands after it.
+    case repair(Entry)
     case hardState(GroupID, HardState)
 }
 

@@ -57,17 +57,27 @@ public struct Entry: Sendable {
         self.payload = payload
         self.payloadHash = payloadHash
         self.previousHash = previousHash
+        self.hash = Self.hash(
+            group: group, index: index, term: term, time: time, kind: kind, payloadBytes: payload.count,
+            payloadHash: payloadHash, previousHash: previousHash, key: key)
+    }
+
+    /// An entry's hash from all but its payload: what a header tells of an entry whose bytes are gone.
+    package static func hash(
+        group: GroupID, index: LogIndex, term: Term, time: WallTime, kind: EntryKind, payloadBytes: Int,
+        payloadHash: Hash128, previousHash: Hash128, key: HashKey
+    ) -> Hash128 {
         var hasher = SipHasher128(key: key)
         hasher.combine(group.rawValue)
         hasher.combine(index)
         hasher.combine(term)
         hasher.combine(time.nanoseconds)
-        hasher.combine(UInt64(kind.rawValue) << 32 | UInt64(UInt32(truncatingIfNeeded: payload.count)))
+        hasher.combine(UInt64(kind.rawValue) << 32 | UInt64(UInt32(truncatingIfNeeded: payloadBytes)))
         hasher.combine(payloadHash.low)
         hasher.combine(payloadHash.high)
         hasher.combine(previousHash.low)
         hasher.combine(previousHash.high)
-        self.hash = hasher.finalize()
+        return hasher.finalize()
     }
 }
 

@@ -30,21 +30,21 @@ public struct ReplicaConfiguration: Sendable {
 public struct RestoredReplica: Sendable {
     public var hardState: HardState
     public var snapshot: SnapshotMark?
-    /// Contiguous from the snapshot on.
+    /// By index; with the holes contiguous from the snapshot on.
     public var entries: [Entry]
     /// Members where neither the snapshot nor an entry says otherwise.
     public var membership: Membership
-    /// Some entries are unreadable: the replica votes by what it had, and proposes nothing.
-    public var hasHoles: Bool
+    /// Entries that are unreadable, by index: the replica votes by what it had, and proposes nothing.
+    public var holes: [Hole]
 
     public init(
-        hardState: HardState, snapshot: SnapshotMark?, entries: [Entry], membership: Membership, hasHoles: Bool
+        hardState: HardState, snapshot: SnapshotMark?, entries: [Entry], membership: Membership, holes: [Hole]
     ) {
         self.hardState = hardState
         self.snapshot = snapshot
         self.entries = entries
         self.membership = membership
-        self.hasHoles = hasHoles
+        self.holes = holes
     }
 }
 
@@ -67,7 +67,8 @@ public struct Replica: ~Copyable {
     public internal(set) var persistedIndex: LogIndex
     /// A leader's: an entry of its own term is committed, so that its commit index is the group's.
     public internal(set) var hasCommittedInTerm = false
-    public let hasHoles: Bool
+    public let holes: [Hole]
+    public var hasHoles: Bool { !self.holes.isEmpty }
 
     var random: Random
     var hardStateVersion: UInt64 = 0
@@ -137,14 +138,15 @@ public struct Replica: ~Copyable {
     public init(_ configuration: ReplicaConfiguration, restored: RestoredReplica, now: Instant) {
         self.configuration = configuration
         self.hardState = restored.hardState
-        self.log = Log(base: restored.snapshot, entries: restored.entries)
+        let firstHole = restored.holes.first?.index ?? .max
+        self.log = Log(base: restored.snapshot, entries: Array(restored.entries.prefix { $0.index < firstHole }))
         self.newestSnapshot = restored.snapshot
         self.commitIndex = restored.snapshot?.index ?? 0
         self.persistedIndex = self.log.lastIndex
-        self.hasHoles = restored.hasHoles
+        self.holes = restored.holes
         self.random = Random(seed: configuration.seed)
         self.memberships = [(restored.snapshot?.index ?? 0, restored.snapshot?.membership ?? restored.membership)]
-        for entry in restored.entries where entry.kind == .membership {
+        for entry in restored.entries where entry.kind == .membership && entry.index < firstHole {
             if let membership = Membership(encoded: entry.payload) {
                 self.memberships.append((entry.index, membership))
             }

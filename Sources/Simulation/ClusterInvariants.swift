@@ -28,7 +28,11 @@ struct ClusterInvariants {
     /// Log matching, by what goes to the journal: every entry of a log passes here before it counts.
     mutating func note(records: [JournalRecord], node: SimulatedNode) throws {
         for record in records {
-            guard case .entry(let entry) = record else { continue }
+            let entry: Entry
+            switch record {
+            case .entry(let found), .repair(let found): entry = found
+            case .truncate, .hardState, .snapshot, .end, .hole: continue
+            }
             let place = Place(group: entry.group, index: entry.index, term: entry.term)
             if let known = self.entries.updateValue(entry.hash, forKey: place), known != entry.hash {
                 throw Violation(

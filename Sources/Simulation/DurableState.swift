@@ -33,7 +33,7 @@ struct DurableState: Equatable {
                 self.groups[at].state.hardState = state
             case .snapshot(_, let mark):
                 self.groups[at].state.snapshot = max(self.groups[at].state.snapshot, mark.index)
-            case .end:
+            case .repair, .hole, .end:
                 break
             }
         }

@@ -46,7 +46,7 @@ import Testing
                 return "not whole, and no damage told"
             }
             for group in recovered.groups where !group.holes.isEmpty && !group.isEndUncertain {
-                for hole in group.holes
+                for hole in group.holes.map(\.index)
                 where !recovered.damage.contains(where: { $0.group == group.group && $0.index ?? .max <= hole }) {
                     return "hole \(hole) of \(group.group) is not told: \(recovered.damage)"
                 }
@@ -283,7 +283,7 @@ import Testing
         self.rot(&journal, plans[batch], 1, at: 100)
         #expect(self.row(journal, batch) == .holes)
         let recovered = journal.recover()
-        #expect(recovered[.system]?.holes == [UInt64(batch + 1)])
+        #expect(recovered[.system]?.holes.map(\.index) == [UInt64(batch + 1)])
         #expect(recovered.damage.map(\.index) == [UInt64(batch + 1)] && recovered.damage[0].isHole)
         #expect(recovered.damage[0].group == .system && !recovered.hasTornTail)
     }
@@ -293,7 +293,7 @@ import Testing
         self.unwrite(&journal, plans[1], 1)
         #expect(self.row(journal, 1) == .holesUnwritten)
         let recovered = journal.recover()
-        #expect(recovered[.system]?.holes == [2] && !recovered.hasTornTail)
+        #expect(recovered[.system]?.holes.map(\.index) == [2] && !recovered.hasTornTail)
         #expect(recovered.damage.contains { $0.index == 2 && $0.isHole })
     }
 
@@ -323,7 +323,7 @@ import Testing
             #expect(self.row(journal, 1) == .unreadable)
             let recovered = journal.recover()
             // The third batch names the end: what is missing is known to be entry 2, and a vote may have been there.
-            #expect(recovered[.system]?.holes == [2] && recovered[.system]?.isVoteUncertain == true)
+            #expect(recovered[.system]?.holes.map(\.index) == [2] && recovered[.system]?.isVoteUncertain == true)
             #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole })
         }
     }

@@ -27,7 +27,9 @@ struct JournalModel: Equatable {
             case .snapshot(_, let mark):
                 group.snapshot = mark
                 group.last = max(group.last, mark.index)
-            case .end:
+            case .repair(let entry):
+                group.entries[entry.index] = entry
+            case .hole, .end:
                 break
             }
             self.groups[record.group] = group

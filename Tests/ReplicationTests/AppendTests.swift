@@ -319,7 +319,7 @@ import Testing
     @Test func aReplicaWithHolesRefusesProposalsMembersAndReads() {
         let cluster = Cluster(voters: [1])
         cluster.crash(1)
-        cluster.restart(1, hasHoles: true)
+        cluster.restart(1, holes: [Hole(index: 1)])
         cluster.timeOut(1)
         cluster.settle()
         #expect(cluster.leaders == [1], "it votes, and may win")

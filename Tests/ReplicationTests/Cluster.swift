@@ -212,9 +212,9 @@ final class Cluster {
         }
     }
 
-    func restart(_ number: UInt32, hasHoles: Bool = false) {
+    func restart(_ number: UInt32, holes: [Hole] = []) {
         self.seed += 1
-        self[number].restart(seed: self.seed, hasHoles: hasHoles, now: self.now)
+        self[number].restart(seed: self.seed, holes: holes, now: self.now)
         for other in self.members where other.isAlive && other !== self[number] {
             self.reconnect(number, other.id.node.rawValue)
         }

@@ -44,6 +44,10 @@ struct Disk {
             if entry.index <= self.baseIndex { return nil }
             guard entry.index == self.lastIndex + 1 else { return "entry \(entry.index) after \(self.lastIndex)" }
             self.entries.append(entry)
+        case .log(.repair(let entry)):
+            if entry.index <= self.baseIndex { return nil }
+            guard entry.index <= self.lastIndex else { return "repair of \(entry.index) after \(self.lastIndex)" }
+            self.entries[Int(entry.index - self.baseIndex - 1)] = entry
         case .snapshot(let mark):
             guard mark.index > self.baseIndex else { return nil }
             self.snapshot = mark
@@ -103,10 +107,10 @@ final class TestMember {
         self.replica = Replica(configuration, restored: Self.restored(disk, founders), now: now)
     }
 
-    private static func restored(_ disk: Disk, _ founders: Membership, hasHoles: Bool = false) -> RestoredReplica {
+    private static func restored(_ disk: Disk, _ founders: Membership, holes: [Hole] = []) -> RestoredReplica {
         RestoredReplica(
             hardState: disk.hardState, snapshot: disk.snapshot, entries: disk.entries, membership: founders,
-            hasHoles: hasHoles)
+            holes: holes)
     }
 
     /// What is not durable is gone.
@@ -120,11 +124,11 @@ final class TestMember {
         self.appended.removeAll()
     }
 
-    func restart(seed: UInt64, hasHoles: Bool = false, now: Instant) {
+    func restart(seed: UInt64, holes: [Hole] = [], now: Instant) {
         var configuration = self.configuration
         configuration.seed = seed
         self.replica = Replica(
-            configuration, restored: Self.restored(self.disk, self.founders, hasHoles: hasHoles), now: now)
+            configuration, restored: Self.restored(self.disk, self.founders, holes: holes), now: now)
         self.effects = Effects()
         self.run += 1
         self.isAlive = true

@@ -199,7 +199,7 @@ final class CoreCluster {
                 group.entries.append(entry)
             case .truncate(_, let after): group.entries.removeAll { $0.index > after }
             case .hardState(_, let state): group.hardState = state
-            case .snapshot, .end: fatalError("no snapshots here")
+            case .snapshot, .end, .repair, .hole: fatalError("no snapshots and no damage here")
             }
             self.disks[node]!.groups[record.group] = group
         }

@@ -40,10 +40,10 @@ package struct BatchEncoder {
 
     package static func payloadBytes(_ record: JournalRecord) -> Int {
         switch record {
-        case .entry(let entry): entry.payload.count
+        case .entry(let entry), .repair(let entry): entry.payload.count
         case .snapshot(_, let mark):
             12 + 20 * (mark.membership.voters.count + mark.membership.outgoing.count + mark.membership.learners.count)
-        case .truncate, .hardState, .end: 0
+        case .truncate, .hardState, .end, .hole: 0
         }
     }
 
@@ -122,6 +122,7 @@ package struct BatchEncoder {
         }
     }
 
+    /// To `headers` and `payloads`.
     private mutating func append(_ record: JournalRecord, seed: UInt32) {
         let start = self.headers.count
         func begin(_ kind: JournalFormat.Kind, _ entryKind: UInt8, _ group: GroupID, flags: UInt8 = 0) {
@@ -143,11 +144,21 @@ package struct BatchEncoder {
             self.payloads.append(contentsOf: payload)
         }
         switch record {
-        case .entry(let entry):
-            begin(.entry, entry.kind.rawValue, entry.group)
+        case .entry(let entry), .repair(let entry):
+            begin(record.isRepair ? .repair : .entry, entry.kind.rawValue, entry.group)
             body(
                 index: entry.index, term: entry.term, time: entry.time.nanoseconds, payload: entry.payload,
                 hash: entry.payloadHash, previous: entry.previousHash)
+        case .hole(let group, let hole):
+            var flags: UInt8 = 0
+            if hole.term != nil { flags |= JournalFormat.HoleFlags.term }
+            if hole.hash != nil { flags |= JournalFormat.HoleFlags.hash }
+            if hole.previousHash != nil { flags |= JournalFormat.HoleFlags.previousHash }
+            if hole.time != nil { flags |= JournalFormat.HoleFlags.time }
+            begin(.hole, hole.kind?.rawValue ?? 0, group, flags: flags)
+            body(
+                index: hole.index, term: hole.term ?? 0, time: hole.time?.nanoseconds ?? 0, payload: [],
+                hash: hole.hash ?? .zero, previous: hole.previousHash ?? .zero)
         case .truncate(let group, let after):
             begin(.truncate, 0, group)
             body(index: after, term: 0, time: 0, payload: [], hash: .zero, previous: .zero)

@@ -10,13 +10,24 @@ public enum JournalRecord: Sendable, Equatable {
     case snapshot(GroupID, SnapshotMark)
     /// Where the group's log ends, written at the head of each segment.
     case end(GroupID, index: LogIndex, term: Term)
+    /// Takes the place of the entry or hole at its index, and cuts nothing after it.
+    case repair(Entry)
+    /// There was an entry here, and its bytes are gone. Written where the batch that held it is written again: what is read
+    /// is not thereby durable.
+    case hole(GroupID, Hole)
 
     public var group: GroupID {
         switch self {
-        case .entry(let entry): entry.group
-        case .truncate(let group, _), .hardState(let group, _), .snapshot(let group, _), .end(let group, _, _): group
+        case .entry(let entry), .repair(let entry): entry.group
+        case .truncate(let group, _), .hardState(let group, _), .snapshot(let group, _), .end(let group, _, _),
+            .hole(let group, _):
+            group
         }
     }
+}
+
+extension JournalRecord {
+    var isRepair: Bool { if case .repair = self { true } else { false } }
 }
 
 /// Whose journal it is. Seeds all checksums, so that another's blocks never read as one's own.
@@ -83,11 +94,21 @@ package enum JournalFormat {
         case truncate = 2
         case hardState = 3
         case snapshot = 4
-        /// Replaces one entry, cuts nothing. Reserved for repair.
+        /// Replaces one entry, cuts nothing.
         case repair = 5
         case end = 6
         /// Ends a segment before its time. Reserved.
         case seal = 7
+        /// An entry whose bytes are gone: the flags say what of its header is known.
+        case hole = 8
+    }
+
+    /// In a hole's flags: what is known of it. Its kind is, where it is not 0.
+    enum HoleFlags {
+        static let term: UInt8 = 1
+        static let hash: UInt8 = 2
+        static let previousHash: UInt8 = 4
+        static let time: UInt8 = 8
     }
 }
 

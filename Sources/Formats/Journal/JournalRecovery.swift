@@ -8,7 +8,7 @@ public struct RecoveredGroup: Sendable, Equatable {
     /// Contiguous, from the snapshot on; up to the first hole.
     public var entries: [Entry] = []
     /// Entries above the snapshot whose bytes are bad, and which the journal shows to have been there.
-    public var holes: [LogIndex] = []
+    public var holes: [Hole] = []
     /// Something unreadable may have held entries of this group, and nothing later names its end; or its term and vote,
     /// and nothing later repeats them. It must neither vote nor deny anything.
     public var isEndUncertain = false
@@ -413,7 +413,7 @@ extension RecoveredJournal {
         var kept: [JournalRecord] = []
         for case .good(let record) in records {
             switch record {
-            case .entry, .truncate: break
+            case .entry, .truncate, .repair, .hole: break
             case .end: continue
             case .hardState(let group, _):
                 kept.removeAll { if case .hardState(group, _) = $0 { true } else { false } }
@@ -467,13 +467,23 @@ private struct Replay {
             while let last = self.states[at].group.entries.last, last.index > after {
                 self.states[at].group.entries.removeLast()
             }
-            self.states[at].group.holes.removeAll { $0 > after }
+            self.states[at].group.holes.removeAll { $0.index > after }
         case .hardState(_, let state):
             if state.term >= self.states[at].group.hardState.term { self.states[at].group.hardState = state }
             self.states[at].isVoteUncertain = false
         case .snapshot(_, let mark):
             if mark.index >= self.states[at].group.snapshot?.index ?? 0 { self.states[at].group.snapshot = mark }
             if let lost = self.states[at].lostMark, mark.index >= lost { self.states[at].lostMark = nil }
+        case .repair(let entry):
+            self.states[at].group.holes.removeAll { $0.index == entry.index }
+            if let place = self.place(entry.index, at) {
+                self.states[at].group.entries[place] = entry
+            } else {
+                let next = self.states[at].group.entries.firstIndex { $0.index > entry.index }
+                self.states[at].group.entries.insert(entry, at: next ?? self.states[at].group.entries.count)
+            }
+        case .hole(let group, let hole):
+            self.hole(group, hole.index)
         case .end:
             break
         }
@@ -489,7 +499,7 @@ private struct Replay {
                 self.states[at].group.entries.removeLast()
             }
         }
-        self.states[at].group.holes.removeAll { $0 >= entry.index }
+        self.states[at].group.holes.removeAll { $0.index >= entry.index }
         self.states[at].group.entries.append(entry)
     }
 
@@ -512,7 +522,9 @@ private struct Replay {
 
     mutating func hole(_ group: GroupID, _ index: LogIndex) {
         let at = self.at(group)
-        if !self.states[at].group.holes.contains(index) { self.states[at].group.holes.append(index) }
+        if !self.states[at].group.holes.contains(where: { $0.index == index }) {
+            self.states[at].group.holes.append(Hole(index: index))
+        }
     }
 
     /// The log may begin after a mark that is gone, and the snapshot before it may be gone too. That what there is ends
@@ -543,7 +555,8 @@ private struct Replay {
     func end(of group: GroupID) -> LogIndex {
         guard let state = self.states.first(where: { $0.group.group == group }) else { return 0 }
         return max(
-            state.group.entries.last?.index ?? 0, state.group.holes.max() ?? 0, state.group.snapshot?.index ?? 0)
+            state.group.entries.last?.index ?? 0, state.group.holes.map(\.index).max() ?? 0,
+            state.group.snapshot?.index ?? 0)
     }
 
     /// A batch names where its groups' logs end: certain again, if what stands here agrees. If not, what is missing may
@@ -568,7 +581,7 @@ private struct Replay {
         for state in self.states {
             var group = state.group
             let base = group.snapshot?.index ?? 0
-            group.holes = group.holes.filter { $0 > base }
+            group.holes = group.holes.filter { $0.index > base }
             var contiguous: [Entry] = []
             var next = base &+ 1
             var hash = group.snapshot?.hash ?? .zero
@@ -576,10 +589,10 @@ private struct Replay {
                 if entry.index > next {
                     // The entries between were in a batch that is unreadable, or are holes already.
                     let last = min(entry.index, next &+ Self.maxHolesNamed)
-                    let known = Set(group.holes)
+                    let known = Set(group.holes.map(\.index))
                     var first: LogIndex?
                     for missing in next..<max(next, last) where !known.contains(missing) {
-                        group.holes.append(missing)
+                        group.holes.append(Hole(index: missing))
                         first = first ?? missing
                     }
                     if let first {
@@ -605,7 +618,7 @@ private struct Replay {
                 hash = entry.hash
             }
             group.entries = contiguous
-            group.holes.sort()
+            group.holes.sort { $0.index < $1.index }
             if let (end, place) = state.disagreement {
                 report(
                     group.group, end, place,

@@ -198,6 +198,11 @@ package struct JournalWriter: Sendable {
         case .snapshot(_, let mark):
             if mark.index >= self.groups[at].snapshot?.index ?? 0 { self.groups[at].snapshot = mark }
             if mark.index > self.groups[at].end.index { self.groups[at].end = (mark.index, mark.term) }
+        case .repair(let entry):
+            self.segments[segment].note(entry.group, entry.index)
+        case .hole(let group, let hole):
+            self.segments[segment].note(group, hole.index)
+            if hole.index > self.groups[at].end.index { self.groups[at].end = (hole.index, hole.term ?? 0) }
         case .end:
             break
         }

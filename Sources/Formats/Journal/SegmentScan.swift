@@ -513,13 +513,8 @@ struct RecordHeader {
 
     func decode(payload: [UInt8], identity: JournalIdentity) -> JournalRecord? {
         switch JournalFormat.Kind(rawValue: self.kind) {
-        case .entry:
-            guard let kind = EntryKind(rawValue: self.entryKind) else { return nil }
-            return .entry(
-                Entry(
-                    group: self.group, index: self.index, term: self.term, time: WallTime(nanoseconds: self.time),
-                    kind: kind, payload: payload, payloadHash: self.payloadHash, previousHash: self.previousHash,
-                    key: identity.hashKey))
+        case .entry: return self.entry(payload, identity).map { .entry($0) }
+        case .repair: return self.entry(payload, identity).map { .repair($0) }
         case .truncate:
             return .truncate(self.group, after: self.index)
         case .hardState:
@@ -534,8 +529,26 @@ struct RecordHeader {
                     membership: membership))
         case .end:
             return .end(self.group, index: self.index, term: self.term)
-        case .repair, .seal, nil:
+        case .hole:
+            return .hole(self.group, self.hole)
+        case .seal, nil:
             return nil
         }
+    }
+
+    private func entry(_ payload: [UInt8], _ identity: JournalIdentity) -> Entry? {
+        guard let kind = EntryKind(rawValue: self.entryKind) else { return nil }
+        return Entry(
+            group: self.group, index: self.index, term: self.term, time: WallTime(nanoseconds: self.time), kind: kind,
+            payload: payload, payloadHash: self.payloadHash, previousHash: self.previousHash, key: identity.hashKey)
+    }
+
+    private var hole: Hole {
+        typealias Flags = JournalFormat.HoleFlags
+        func has(_ flag: UInt8) -> Bool { self.flags & flag != 0 }
+        return Hole(
+            index: self.index, term: has(Flags.term) ? self.term : nil, hash: has(Flags.hash) ? self.payloadHash : nil,
+            previousHash: has(Flags.previousHash) ? self.previousHash : nil,
+            time: has(Flags.time) ? WallTime(nanoseconds: self.time) : nil, kind: EntryKind(rawValue: self.entryKind))
     }
 }
