@@ -112,6 +112,10 @@ extension Runtime {
                     "group": "\(group)", "peer": "\(member.node)", "incarnation": "\(member.incarnation)",
                     "old": "\(old.incarnation)",
                 ])
+        case .votingChanged(let group, let member, let votes):
+            self.logger.notice(
+                votes ? "a member is to vote" : "a member is to follow without a vote",
+                metadata: ["group": "\(group)", "peer": "\(member.node)"])
         case .sessionRefused(let group, let node, let run):
             self.logger.warning(
                 "commands of a retired run refused",

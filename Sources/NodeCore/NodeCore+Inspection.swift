@@ -14,6 +14,8 @@ package struct ReplicaInspection: Sendable {
     package var last: LogIndex
     /// Of the committed membership; none while a change is under way.
     package var voters: [MemberID]
+    /// Of a leader: its commit index is the group's.
+    package var hasCommittedInTerm: Bool
 }
 
 extension NodeCore {
@@ -22,7 +24,8 @@ extension NodeCore {
         return ReplicaInspection(
             role: group.replica.role, term: group.replica.term, commit: group.replica.commitIndex,
             applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex,
-            voters: group.replica.isMembershipChanging ? [] : group.replica.membership.voters)
+            voters: group.replica.isMembershipChanging ? [] : group.replica.membership.voters,
+            hasCommittedInTerm: group.replica.hasCommittedInTerm)
     }
 
     /// The hash of the entry at an index, and so of all before it; nil where it is not in memory. O(1).

@@ -1,6 +1,6 @@
 import Catalog
 import Formats
-import Replication
+package import Replication
 
 /// A node that lost its disk comes back with a new incarnation, and takes the place of the old one in every group, by
 /// steps that each leader drives from what its log says: so it goes on where another leader left off.
@@ -28,18 +28,38 @@ extension NodeCore {
             guard let old = membership.voters.first(where: { $0.node == member.node }), old != member else { continue }
             if !membership.learners.contains(member) {
                 let learners = membership.learners.filter { $0.node != member.node } + [member]
-                return self.change(
-                    group, voters: membership.voters, learners: learners, .learnerAdded(group.id, member))
+                self.change(group, voters: membership.voters, learners: learners, .learnerAdded(group.id, member))
+                return
             }
             let match = group.replica.matchIndex(of: member)
             // With the entry that made it a learner it has acknowledged something as one.
             guard match >= group.replica.membershipIndex, match + Self.promotionLag >= group.replica.lastIndex else {
                 continue
             }
-            return self.change(
+            self.change(
                 group, voters: membership.voters.filter { $0 != old } + [member],
                 learners: membership.learners.filter { $0 != member }, .promoted(group.id, member, old: old))
+            return
         }
+    }
+
+    /// Has a member of a group that this node leads vote, or follow without a vote: one change at a time.
+    ///
+    /// - Returns: whether the change is under way. Not so where another is, where the member has not all but the last 100
+    ///   entries, and where nobody would be left to vote.
+    package func setVoting(_ member: MemberID, _ votes: Bool, in id: GroupID) -> Bool {
+        guard let group = self.group(id), group.isLeader, group.replica.hasCommittedInTerm,
+            !group.replica.isMembershipChanging, !group.replica.isTransferring, !self.isStopping
+        else { return false }
+        let membership = group.replica.membership
+        guard membership.voters.contains(member) != votes, membership.learners.contains(member) == votes,
+            !votes || group.replica.matchIndex(of: member) + Self.promotionLag >= group.replica.lastIndex,
+            votes || membership.voters.count > 1
+        else { return false }
+        return self.change(
+            group, voters: votes ? membership.voters + [member] : membership.voters.filter { $0 != member },
+            learners: votes ? membership.learners.filter { $0 != member } : membership.learners + [member],
+            .votingChanged(group.id, member, votes: votes))
     }
 
     private func mayJoin(_ peer: Peer) -> Bool {
@@ -47,12 +67,24 @@ extension NodeCore {
             && !self.memory.runs.isRetired(peer.member)
     }
 
-    private func change(_ group: Group, voters: [MemberID], learners: [MemberID], _ event: NodeEvent) {
+    @discardableResult
+    private func change(
+        _ group: Group, voters: [MemberID], learners: [MemberID], _ event: NodeEvent
+    ) -> Bool {
         let result = group.replica.changeMembership(
             voters: voters, learners: learners, wall: self.wall, now: self.now, into: &group.effects)
-        guard case .accepted = result else { return }
+        guard case .accepted = result else { return false }
         self.effects.events.append(event)
         self.effects.wantsTurn = true
+        return true
+    }
+
+    /// Whether some group still counts an earlier disk of the member's node.
+    private func isDisplacing(_ member: MemberID) -> Bool {
+        self.groups.contains { group in
+            let committed = group.replica.committedMembership
+            return (committed.voters + committed.outgoing).contains { $0.node == member.node && $0 != member }
+        }
     }
 
     /// Whether every group counts this incarnation as a voter, for good.
@@ -66,7 +98,7 @@ extension NodeCore {
     /// The leader of the system group books each node whose disk is not the one that the groups count.
     func bookLostDisks() {
         guard let system = self.group(.system), system.isLeader, system.replica.hasCommittedInTerm else { return }
-        for peer in self.peers where peer.isConnected && (peer.isStale || !self.isVoterEverywhere(peer.member)) {
+        for peer in self.peers where peer.isConnected && (peer.isStale || self.isDisplacing(peer.member)) {
             // The last run of the disk that is gone.
             var run: Run = 0
             for known in self.memory.runs.members where known.member.node == peer.member.node {

@@ -96,6 +96,8 @@ package enum NodeEvent: Sendable {
     case retiredPeer(MemberID)
     case learnerAdded(GroupID, MemberID)
     case promoted(GroupID, MemberID, old: MemberID)
+    /// A member is to vote from now on, or to follow without a vote.
+    case votingChanged(GroupID, MemberID, votes: Bool)
     case sessionRefused(GroupID, NodeID, Run)
     case sequenceGap(GroupID, expected: UInt64, found: UInt64)
     case handedOver(GroupID)

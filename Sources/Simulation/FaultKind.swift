@@ -23,6 +23,7 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case stuckDisk = "stuck-disk"
     case clientDisconnect = "client-disconnect"
     case transfer
+    case membershipChange = "membership-change"
     case wipe
     case oldCopy = "old-copy"
     case deathAtElection = "death-at-election"
@@ -110,6 +111,8 @@ extension FaultKind {
             .injected(2, "a client goes away with requests under way", World.injectClientDisconnect)
         case .transfer:
             .injected(2, "a leader is asked to hand over", World.injectTransfer)
+        case .membershipChange:
+            .injected(2, "a voter of a group loses its vote, or has it again", World.injectMembershipChange)
         case .wipe:
             .injected(1, "a disk is emptied while its node is down", World.injectWipe)
         case .oldCopy:

@@ -111,6 +111,7 @@ package struct SimulationReport: Sendable {
     /// Disks found to be lost, and memberships that brought a node back as a voter of a group.
     package var disksLost: Int
     package var promotions: Int
+    package var votingChanges: Int
     /// Files of snapshots that were damaged, rebuilt, and groups that have had a bad one and are well again.
     package var snapshotsRotten: Int
     package var snapshotsRebuilt: Int

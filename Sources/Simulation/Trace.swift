@@ -12,7 +12,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case invoked, answered, clientClosed
         case diskSick, diskWell, diskFailed, diskRecovered
         case cut, cutEnded, dropped, slowLink, slowDisk, transfer, healed, phase, clockJump
-        case wiped, oldCopy, diskLost, learner, promoted
+        case wiped, oldCopy, diskLost, learner, promoted, votingChanged
         case snapshotDamaged = 64
         case snapshotRepaired, stateHealed, snapshotRot
     }
@@ -82,6 +82,8 @@ extension TraceEvent: CustomStringConvertible {
         case .oldCopy: "gets an old copy of its disk back"
         case .diskLost: "\(self.b == 1 ? "has lost its disk: begins anew" : "is behind: goes on") after run \(self.a)"
         case .learner: "makes node \(self.b) a learner of group \(GroupID(rawValue: self.a))"
+        case .votingChanged:
+            "has node \(self.b >> 1) \(self.b & 1 == 1 ? "vote" : "follow without a vote") in group \(GroupID(rawValue: self.a))"
         case .promoted: "makes node \(self.b) a voter of group \(GroupID(rawValue: self.a))"
         case .snapshotDamaged: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is bad"
         case .snapshotRepaired: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is rebuilt"

@@ -73,10 +73,14 @@ extension World {
         self.after(pause, .start(node.index, life: node.life))
     }
 
-    private func mayDamage(_ node: SimulatedNode) -> Bool {
+    func mayDamage(_ node: SimulatedNode) -> Bool {
         for node in self.nodes where node.isDamaged && self.isVoterAgain(node) { node.lostMember = nil }
+        // It could not come back under another incarnation: what the leaders replace are voters.
+        guard !self.isDemoted(node) else { return false }
         // A snapshot that rots may be one of the copies that are left.
-        let damaged = self.nodes.reduce(0) { $0 + ($1.isDamaged || $1 === node || self.hasRot($1) ? 1 : 0) }
+        let damaged = self.nodes.reduce(0) {
+            $0 + ($1.isDamaged || $1 === node || self.hasRot($1) || self.isDemoted($1) ? 1 : 0)
+        }
         return damaged * 2 < self.nodes.count
     }
 

@@ -18,6 +18,7 @@ extension World {
     /// Looks how far the recovery is, and moves on to the next phase.
     func poll() throws {
         self.after(.milliseconds(20), .poll)
+        self.restoreVotes()
         switch self.phase {
         case .recovering:
             guard self.nodes.allSatisfy({ $0.isRunning && $0.core!.isReady }), self.isLed else { break }

@@ -291,6 +291,9 @@ extension World {
         case .promoted(let group, let member, _):
             self.counts.promotions += 1
             self.note(.promoted, node, raw(group), UInt64(member.node.rawValue))
+        case .votingChanged(let group, let member, let votes):
+            self.counts.votingChanges += 1
+            self.note(.votingChanged, node, raw(group), UInt64(member.node.rawValue) << 1 | (votes ? 1 : 0))
         case .retiredPeer, .unproven: break
         case .sessionRefused(_, let origin, let run): self.note(.sessionRefused, node, UInt64(origin.rawValue), run)
         case .sequenceGap(_, let expected, let found): self.note(.gap, node, expected, found)

@@ -71,6 +71,8 @@ package final class World {
     var recoveredAt: Nanoseconds = 0
     var counts = Counts()
     var snapshotRot: [SnapshotRot] = []
+    /// Members that were to lose their vote in a group and are to have it again.
+    var demoted: [(group: GroupID, node: Int)] = []
 
     struct Counts {
         var faults = 0
@@ -82,6 +84,7 @@ package final class World {
         var promises = 0
         var disksLost = 0
         var promotions = 0
+        var votingChanges = 0
         var rots = 0
         var rebuilt = 0
         var healed = 0
@@ -175,6 +178,7 @@ package final class World {
             checkpoints: self.counts.checkpoints, incidents: self.counts.incidents,
             sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             disksLost: self.counts.disksLost, promotions: self.counts.promotions,
+            votingChanges: self.counts.votingChanges,
             snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {

@@ -36,6 +36,17 @@ import Testing
         _ = try World.run(options)
     }
 
+    @Test(arguments: [3, 5]) func changesOfWhoVotes(nodes: Int) throws {
+        var changes = 0
+        for seed in UInt64(0)..<(nodes == 3 ? 40 : 10) {
+            var options = SimulationOptions(seed: seed)
+            options.nodes = nodes
+            options.faults[.membershipChange] = 20
+            changes += try World.run(options).votingChanges
+        }
+        #expect(changes > (nodes == 3 ? 20 : 5), "the faults are there")
+    }
+
     @Test(arguments: [1, 2, 4]) func otherSizesUnderFaults(nodes: Int) throws {
         for seed in UInt64(0)..<6 {
             var options = SimulationOptions(seed: seed)
