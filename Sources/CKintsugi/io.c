@@ -24,6 +24,23 @@ int kintsugi_raise_priority(int nice) {
   return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice) == 0 ? 0 : errno;
 }
 
+void kintsugi_lower_priority(void) {
+  pid_t thread = (pid_t)syscall(SYS_gettid);
+  setpriority(PRIO_PROCESS, (id_t)thread, 19);
+  // IOPRIO_WHO_PROCESS, class best-effort (2), lowest level (7): idle would never come to read a busy disk.
+  syscall(SYS_ioprio_set, 1, thread, 2 << 13 | 7);
+}
+
+int kintsugi_open_direct(const char *path, int *direct) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+  *direct = fd >= 0;
+  return fd >= 0 || errno != EINVAL ? fd : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+void kintsugi_forget_pages(int fd, off_t offset, off_t length) {
+  posix_fadvise(fd, offset, length, POSIX_FADV_DONTNEED);
+}
+
 int kintsugi_try_lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno; }
 
 void kintsugi_advise_huge(void *start, size_t length) { madvise(start, length, MADV_HUGEPAGE); }

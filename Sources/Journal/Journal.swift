@@ -20,12 +20,13 @@ public enum JournalCompletion: Sendable {
 /// batch, so that one fdatasync serves everything that waited.
 public final class Journal: Sendable {
     private struct State {
-        var waiting: [(records: [JournalRecord], ticket: UInt64)] = []
+        var waiting: [(records: [JournalRecord], ticket: UInt64, beginsSegment: Bool)] = []
         var isClosing = false
     }
 
-    private let directory: String
+    package let directory: String
     private let state = Mutex(State())
+    private let layout = Mutex<[SegmentExtent]>([])
     private let signal = Signal()
     private let thread: JoinableThread
     /// A segment file that is made before it is needed: 16 MiB take the disk some 50 ms, which no write should wait for.
@@ -68,6 +69,8 @@ public final class Journal: Sendable {
         recovered.unproved = []
         let journal = Journal(directory: directory)
         let disk = files
+        // The batch that was just planned is durable.
+        journal.layout.withLock { $0 = writer.extents(isWriting: false) }
         let start = JournalPipeline(
             writer: writer, maxBatchBytes: min(JournalFormat.maxBatchBytes, segmentBytes / 4),
             hasReserve: files.ensureReserve())
@@ -106,9 +109,23 @@ public final class Journal: Sendable {
         self.thread = JoinableThread()
     }
 
+    /// The live segments as far as they are durable, for whoever reads them beside the journal's thread (`Scrubber`).
+    ///
+    /// 1. The thread says that segment 7 is of generation 40, and durable up to block 96.
+    /// 2. A reader reads those blocks. Meanwhile more is appended, behind them.
+    /// 3. A snapshot makes the segment superfluous: the thread takes it off the list, and only in a later step writes to
+    ///    the file again, in generation 55.
+    /// 4. The reader looks at the list again. The segment is there, with the generation that it had: nothing that was
+    ///    read was written over. It is not: what was read counts for nothing.
+    package var extents: [SegmentExtent] { self.layout.withLock { $0 } }
+
     /// Takes records for the next batch. `ticket` grows from call to call. Never blocks for the disk.
-    public func submit(_ records: consuming [JournalRecord], ticket: UInt64) {
-        let submission = (records: records, ticket: ticket)
+    ///
+    /// - Parameter beginsSegment: they begin a segment, whose table repeats what every group needs to be known by.
+    public func submit(
+        _ records: consuming [JournalRecord], ticket: UInt64, beginsSegment: Bool = false
+    ) {
+        let submission = (records: records, ticket: ticket, beginsSegment: beginsSegment)
         let wasIdle = self.state.withLock { state in
             state.waiting.append(submission)
             return state.waiting.count == 1
@@ -146,12 +163,15 @@ public final class Journal: Sendable {
                 self.signal.wait()
             }
             var isClosing = false
-            var taken: [(records: [JournalRecord], ticket: UInt64)] = []
+            var taken: [(records: [JournalRecord], ticket: UInt64, beginsSegment: Bool)] = []
             self.state.withLock { state in
                 swap(&taken, &state.waiting)
                 isClosing = state.isClosing
             }
-            for submission in taken { pipeline.submit(submission.records, ticket: submission.ticket) }
+            for submission in taken {
+                pipeline.submit(
+                    submission.records, ticket: submission.ticket, beginsSegment: submission.beginsSegment)
+            }
             self.write(&pipeline, disk, completion)
             if isClosing, pipeline.isIdle || pipeline.isFailing { return self.joinAhead() }
             if !pipeline.isFailing { self.makeAhead(&pipeline, disk) }
@@ -168,6 +188,7 @@ public final class Journal: Sendable {
             let step = pipeline.next()
             hasMore = step != nil
             if let step {
+                self.layout.withLock { $0 = pipeline.extents }
                 _ = self.oldestUnfinishedSync.compareExchange(expected: 0, desired: bootTime(), ordering: .relaxed)
                 do throws(FileError) {
                     try Self.perform(step, &pipeline, disk)
@@ -175,6 +196,7 @@ public final class Journal: Sendable {
                     text = error.description
                     pipeline.failed(error.fault)
                 }
+                self.layout.withLock { $0 = pipeline.extents }
             }
             for event in pipeline.takeEvents() {
                 switch event {

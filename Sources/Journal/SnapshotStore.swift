@@ -172,6 +172,14 @@ package final class SnapshotStore: Sendable {
         "\(group.rawValue)-\(index).snapshot"
     }
 
+    /// What a finished file's name says; nil where it is no such name.
+    static func parse(_ name: String) -> (GroupID, LogIndex)? {
+        guard name.hasSuffix(".snapshot") else { return nil }
+        let parts = name.dropLast(".snapshot".count).split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let group = UInt64(parts[0]), let index = LogIndex(parts[1]) else { return nil }
+        return (GroupID(rawValue: group), index)
+    }
+
     private func begin(_ group: GroupID, _ mark: SnapshotMark, _ writing: inout [Writing]) {
         Self.drop(group, &writing)
         let path = self.path(group, mark.index) + ".part"
@@ -311,9 +319,19 @@ package enum SnapshotFile {
     package static func read(_ path: String, _ body: ([UInt8]) throws -> Void) throws -> SnapshotMark {
         let fd = try Files.open(path, O_RDONLY)
         defer { Glibc.close(fd) }
+        return try Self.read(
+            path, size: { Files.size(fd) }, bytes: { try Files.read(fd, at: $0, count: $1, path: path) }, body)
+    }
+
+    /// The same from whatever gives bytes, from an offset on, fewer than asked for where the file ends.
+    @discardableResult
+    static func read(
+        _ path: String, size: () -> Int, bytes: (_ offset: Int, _ count: Int) throws -> [UInt8],
+        _ body: ([UInt8]) throws -> Void
+    ) throws -> SnapshotMark {
         var offset = 0
         func take(_ count: Int) throws -> [UInt8] {
-            let bytes = try Files.read(fd, at: offset, count: count, path: path)
+            let bytes = try bytes(offset, count)
             guard bytes.count == count else { throw MalformedBytes("\(path) ends early") }
             offset += count
             return bytes
@@ -350,7 +368,7 @@ package enum SnapshotFile {
                 guard expected == framing.checksum, UInt64(low) | UInt64(high) << 32 == framing.blocks else {
                     throw MalformedBytes("\(path): its end is bad")
                 }
-                guard offset == Files.size(fd) else { throw MalformedBytes("\(path) goes on after its end") }
+                guard offset == size() else { throw MalformedBytes("\(path) goes on after its end") }
                 return mark
             }
             guard Int(count) <= SnapshotFormat.maxBlockBytes else {

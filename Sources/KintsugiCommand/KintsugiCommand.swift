@@ -21,7 +21,9 @@ public struct KintsugiCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             InitCommand.self, ServeCommand.self, ClusterCommand.self, DemoCommand.self, StatusCommand.self,
-            IncidentsCommand.self, TransferCommand.self, JournalCommand.self, BenchCommand.self, SimulateCommand.self,
+            IncidentsCommand.self, ScrubCommand.self, TransferCommand.self, JournalCommand.self,
+            DoctorCommand.self, BenchCommand.self,
+            SimulateCommand.self,
             ConfigCommand.self,
         ])
 

@@ -87,7 +87,8 @@ struct ServeCommand: AsyncParsableCommand {
             segmentBytes: settings.bytes(.segmentBytes)!, checkpointBytes: settings.bytes(.checkpointBytes)!,
             checkpointSeconds: settings.number(.checkpointSeconds),
             heartbeatMilliseconds: settings.milliseconds(.heartbeat),
-            sickAfterMilliseconds: settings.milliseconds(.sickAfter), logLevel: settings.text(.logLevel)!,
+            sickAfterMilliseconds: settings.milliseconds(.sickAfter),
+            scrubIntervalMilliseconds: settings.milliseconds(.scrubInterval), logLevel: settings.text(.logLevel)!,
             logFormat: settings.text(.logFormat)!)
     }
 

@@ -17,6 +17,7 @@ enum Setting: String, CaseIterable, Sendable {
     case checkpointSeconds = "checkpoint.seconds"
     case heartbeat
     case sickAfter = "sick-after"
+    case scrubInterval = "scrub.interval"
     case logLevel = "log.level"
     case logFormat = "log.format"
 
@@ -26,7 +27,7 @@ enum Setting: String, CaseIterable, Sendable {
         case number(ClosedRange<Int>)
         /// A count of bytes: a number, or one with `kb`, `mb`, `gb` (powers of 1024).
         case bytes(ClosedRange<Int>)
-        /// A length of time within a range of milliseconds: `250ms`, `4s`, `1m`; a bare number is milliseconds.
+        /// A length of time within a range of milliseconds: `250ms`, `4s`, `1m`, `12h`, `7d`; a bare number is milliseconds.
         case duration(ClosedRange<Int>)
         /// `HOST:PORT`.
         case address
@@ -46,6 +47,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .checkpointSeconds: .number(1...86400)
         case .heartbeat: .duration(5...1000)
         case .sickAfter: .duration(500...600_000)
+        case .scrubInterval: .duration(0...31_536_000_000)
         case .logLevel: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"])
         case .logFormat: .choice(["text", "json"])
         }
@@ -62,6 +64,7 @@ enum Setting: String, CaseIterable, Sendable {
         case .checkpointSeconds: "60"
         case .heartbeat: "25ms"
         case .sickAfter: "4s"
+        case .scrubInterval: "7d"
         case .logLevel: "info"
         case .logFormat: "text"
         }
@@ -86,6 +89,8 @@ enum Setting: String, CaseIterable, Sendable {
         case .checkpointBytes: "A checkpoint is taken after so much log ..."
         case .checkpointSeconds: "... or after so many seconds with writes."
         case .heartbeat: "How often nodes tell each other that they live."
+        case .scrubInterval:
+            "Within which everything at rest is read once and checked (7d, 12h); 0: only on `kintsugi scrub --now`."
         case .sickAfter: "After how long without progress a node that still answers counts as sick."
         case .logLevel: "trace, debug, info, notice, warning, error or critical."
         case .logFormat: "text or json."
@@ -123,7 +128,9 @@ enum Setting: String, CaseIterable, Sendable {
     }
 
     static func milliseconds(_ text: String) -> Int? {
-        for (suffix, factor) in [("ms", 1), ("s", 1000), ("m", 60_000)] where text.hasSuffix(suffix) {
+        for (suffix, factor) in [
+            ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000),
+        ] where text.hasSuffix(suffix) {
             guard let number = Int(text.dropLast(suffix.count)), number >= 0, number < 1 << 24 else { return nil }
             return number * factor
         }

@@ -44,6 +44,7 @@ struct SettingFlags: ParsableArguments {
     @Option(name: Setting.checkpointSeconds.flag, help: Setting.checkpointSeconds.help) var checkpointSeconds: String?
     @Option(name: Setting.heartbeat.flag, help: Setting.heartbeat.help) var heartbeat: String?
     @Option(name: Setting.sickAfter.flag, help: Setting.sickAfter.help) var sickAfter: String?
+    @Option(name: Setting.scrubInterval.flag, help: Setting.scrubInterval.help) var scrubInterval: String?
     @Option(name: Setting.logLevel.flag, help: Setting.logLevel.help) var logLevel: String?
     @Option(name: Setting.logFormat.flag, help: Setting.logFormat.help) var logFormat: String?
 
@@ -54,7 +55,7 @@ struct SettingFlags: ParsableArguments {
             .maxMemory: self.maxMemory, .maxClients: self.maxClients, .requestTimeout: self.requestTimeout,
             .segmentBytes: self.segmentBytes, .checkpointBytes: self.checkpointBytes,
             .checkpointSeconds: self.checkpointSeconds, .heartbeat: self.heartbeat, .sickAfter: self.sickAfter,
-            .logLevel: self.logLevel, .logFormat: self.logFormat,
+            .scrubInterval: self.scrubInterval, .logLevel: self.logLevel, .logFormat: self.logFormat,
         ]
         return all.compactMapValues { $0 }
     }

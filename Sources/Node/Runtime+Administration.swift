@@ -15,10 +15,12 @@ extension Runtime {
             reply.bulk(self.statusJSON())
         case "INCIDENTS" where words.count == 1:
             reply.bulk(self.core.incidentsJSON())
+        case "SCRUB" where words.count == 1 || (words.count == 2 && words[1].uppercased() == "NOW"):
+            reply.bulk(self.scrubJSON(begins: words.count == 2))
         case "TRANSFER" where words.count == 2 || words.count == 3:
             self.transfer(words, into: &reply)
         default:
-            reply.error("ERR usage: KINTSUGI STATUS | INCIDENTS | TRANSFER group [node]")
+            reply.error("ERR usage: KINTSUGI STATUS | INCIDENTS | SCRUB [NOW] | TRANSFER group [node]")
         }
     }
 

@@ -13,7 +13,8 @@ extension Runtime {
         if self.core.effects.journalTicket > 0 {
             var records: [JournalRecord] = []
             swap(&records, &self.core.effects.records)
-            self.journal.submit(records, ticket: self.core.effects.journalTicket)
+            self.journal.submit(
+                records, ticket: self.core.effects.journalTicket, beginsSegment: self.core.effects.beginsSegment)
         }
         if !self.core.effects.messages.isEmpty {
             for (node, message) in self.core.effects.messages { _ = self.transport.send(message, to: node) }
@@ -32,6 +33,7 @@ extension Runtime {
         for action in self.core.effects.snapshots { self.perform(action) }
         if let (bytes, version) = self.core.effects.peerRuns { self.runs.replace(with: bytes, version: version) }
         for (group, index) in self.core.effects.obsoleteSnapshots { self.snapshots.remove(group, below: index) }
+        for file in self.core.effects.rewrites { self.rewrite(file) }
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn
         self.core.effects.removeAll()
@@ -153,6 +155,17 @@ extension Runtime {
                     "group": "\(group)",
                     "file": "\(self.snapshots.path(of: group, index))",
                 ])
+        case .fileDamaged(let file, let reason):
+            self.logger.error(
+                "a file is bad: it is written anew", metadata: ["file": "\(file.rawValue)", "reason": "\(reason)"])
+        case .journalDamaged(let file, let block, let text):
+            self.logger.error(
+                "a place of the journal is bad: what it held is written to another",
+                metadata: ["segment": "\(file)", "block": "\(block)", "reason": "\(text)"])
+        case .journalRepaired(let file, let bytes):
+            self.logger.notice(
+                "what a bad place of the journal held is durable elsewhere",
+                metadata: ["segment": "\(file)", "bytes": "\(bytes)"])
         case .healed(let group):
             self.logger.notice("state and snapshot are good again", metadata: ["group": "\(group)"])
         }

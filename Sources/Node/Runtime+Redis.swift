@@ -61,7 +61,7 @@ extension Runtime: RedisBackend {
             leaderPort: leader?.port ?? 0, term: group.term, commitIndex: group.commit, appliedIndex: group.applied,
             run: self.identity.run, cluster: "\(self.identity.cluster)", incarnation: "\(self.identity.incarnation)",
             keyCount: memory.keys, keysWithExpiry: memory.keysWithExpiry, usedMemory: memory.usedMemory,
-            maxMemory: self.configuration.maxMemory,
+            maxMemory: self.configuration.maxMemory, scrub: self.scrubLines,
             peers: self.core.peerStatus.map { peer in
                 let address = self.redisAddress(of: peer.node)
                 return (peer.node.rawValue, address?.host ?? "", address?.port ?? 0, peer.isUp, peer.matchIndex)

@@ -63,6 +63,7 @@ extension Runtime {
         case .lent(let group, let index, let offset, let bytes, let member):
             self.core.snapshotLent(group, index: index, offset: offset, bytes: bytes, for: member)
         }
+        self.scrubber.expect(self.core.namedSnapshots)
         self.scheduleTurn()
     }
 }

@@ -26,6 +26,9 @@ final class Runtime {
     let transport: PeerTransport
     let redis: RedisServer
     let runs: PeerRunsFile
+    let scrubber: Scrubber
+    let directory: DataDirectory
+    let inbox: Inbox
     /// Redis addresses that the peers told of themselves.
     var redisAddresses: [NodeID: (host: String, port: Int)] = [:]
 
@@ -53,6 +56,9 @@ final class Runtime {
         self.logger = parts.logger
         self.peerPort = parts.local.listenPort
         self.runs = parts.runs
+        self.scrubber = parts.scrubber
+        self.directory = parts.directory
+        self.inbox = parts.inbox
         var core = NodeConfiguration(
             cluster: parts.identity.cluster, me: parts.identity.member, history: parts.identity.history,
             founders: parts.seed.peers.map(\.member), seed: UInt64.random(in: 0...UInt64.max))
@@ -100,6 +106,7 @@ final class Runtime {
 
     func start() {
         self.begin()
+        self.scrubber.expect(self.core.namedSnapshots)
         for (group, mark) in self.core.snapshotsToLoad { self.snapshots.load(group, mark) }
         self.transport.start()
         self.startTicking()

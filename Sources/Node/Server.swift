@@ -121,6 +121,7 @@ package final class Server: Sendable {
 
         // The answers of the journal and of the snapshots come on threads of their own.
         let inbox = Inbox(loop: loop)
+        defer { inbox.detach() }
         let journal: Journal
         var recovered: RecoveredJournal
         do {
@@ -144,6 +145,10 @@ package final class Server: Sendable {
         let peerRuns = PeerRunsFile.read(directory: directory.path, logger: logger)
         let runs = PeerRunsFile(directory: directory.path) { inbox.peerRuns($0, $1) }
         defer { runs.close() }
+        let scrubber = Scrubber(
+            directory: directory, interval: .milliseconds(UInt64(configuration.scrubIntervalMilliseconds)),
+            extents: { journal.extents }, found: { inbox.rot($0) })
+        defer { scrubber.close() }
         let heartbeats: Heartbeats
         do {
             heartbeats = try Heartbeats(
@@ -164,7 +169,8 @@ package final class Server: Sendable {
         let start = StartParts(
             configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
             journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
-            runs: runs, peerRuns: peerRuns)
+            runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory,
+            inbox: inbox)
         let end = loop.makePromise(of: ServerEnd.self)
         let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
             let runtime = Runtime(start, loop: loop)
@@ -222,6 +228,9 @@ struct StartParts: Sendable {
     var logger: Logger
     var runs: PeerRunsFile
     var peerRuns: PeerRuns
+    var scrubber: Scrubber
+    var directory: DataDirectory
+    var inbox: Inbox
 }
 
 struct ListenFailed: Error {
@@ -243,6 +252,9 @@ final class Inbox: Sendable {
         self.runtime.withLock { $0 = bound }
     }
 
+    /// What comes from here on is nobody's.
+    func detach() { self.runtime.withLock { $0 = nil } }
+
     func journal(_ completion: JournalCompletion) {
         guard let runtime = self.runtime.withLock({ $0 }) else { return }
         self.loop.execute { runtime.value.journalCompleted(completion) }
@@ -251,6 +263,16 @@ final class Inbox: Sendable {
     func peerRuns(_ version: UInt64, _ error: FileError?) {
         guard let runtime = self.runtime.withLock({ $0 }) else { return }
         self.loop.execute { runtime.value.peerRunsWritten(version, error) }
+    }
+
+    func rot(_ rot: Rot) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.found(rot) }
+    }
+
+    func rewritten(_ file: NodeFile, bytes: Int?) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.rewritten(file, bytes: bytes) }
     }
 
     func snapshot(_ done: SnapshotStore.Done) {

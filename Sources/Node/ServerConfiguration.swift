@@ -22,6 +22,8 @@ package struct ServerConfiguration: Sendable {
     package var checkpointSeconds: Int
     package var heartbeatMilliseconds: Int
     package var sickAfterMilliseconds: Int
+    /// Within which everything at rest is read once; 0: only on demand.
+    package var scrubIntervalMilliseconds: Int
     /// trace, debug, info, notice, warning, error, critical.
     package var logLevel: String
     /// text or json.
@@ -31,7 +33,8 @@ package struct ServerConfiguration: Sendable {
         node: UInt32, directory: String, seed: ClusterSeed?, redisHost: String, redisPort: Int, peerHost: String,
         peerPort: Int, password: String?, maxMemory: Int, maxClients: Int,
         requestTimeoutMilliseconds: Int, segmentBytes: Int, checkpointBytes: Int, checkpointSeconds: Int,
-        heartbeatMilliseconds: Int, sickAfterMilliseconds: Int, logLevel: String, logFormat: String
+        heartbeatMilliseconds: Int, sickAfterMilliseconds: Int, scrubIntervalMilliseconds: Int, logLevel: String,
+        logFormat: String
     ) {
         self.node = node
         self.directory = directory
@@ -49,6 +52,7 @@ package struct ServerConfiguration: Sendable {
         self.checkpointSeconds = checkpointSeconds
         self.heartbeatMilliseconds = heartbeatMilliseconds
         self.sickAfterMilliseconds = sickAfterMilliseconds
+        self.scrubIntervalMilliseconds = scrubIntervalMilliseconds
         self.logLevel = logLevel
         self.logFormat = logFormat
     }

@@ -42,6 +42,8 @@ final class Group {
     /// The last entry with a client's or a run's doing in it, to know whether a checkpoint has anything new.
     var lastEffectiveIndex: LogIndex = 0
     var checkpoint = Checkpoint()
+    /// Of the newest snapshot that the journal durably names; 0: none.
+    var namedIndex: LogIndex = 0
     var incoming: IncomingSnapshot?
     /// Its snapshot file is bad, and something is done about it.
     var healing: SnapshotHealing?

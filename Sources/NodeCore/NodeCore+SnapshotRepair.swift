@@ -31,6 +31,8 @@ struct SnapshotHealing {
     /// When the leader was asked for a replacement last, and when that stage began.
     var leaderAsked: Instant?
     var stageBegan: Instant
+    /// The scrubber found it, and counts it.
+    var isScrubbed = false
     /// It was said that nobody can help.
     var isHopeless = false
 }
@@ -307,12 +309,12 @@ extension NodeCore {
     }
 
     private func finishHealing(of group: Group) {
-        guard group.healing != nil else { return }
+        guard let healing = group.healing else { return }
         group.healing = nil
+        if healing.isScrubbed { self.rot.repaired += 1 }
         group.replica.isReluctant = false
         self.effects.snapshots.append(.abandonRepair(group.id))
-        let isAll = !self.groups.contains { $0.healing != nil }
-        if isAll { self.incidents.repairedAll(.rot, now: self.now) }
+        self.settleRot()
         self.effects.events.append(.healed(group.id))
         self.effects.wantsTurn = true
     }

@@ -55,6 +55,7 @@ package final class NodeCore {
     let isNewborn: Bool
     let startedAt: Instant
     var hasSaidUnproven = false
+    var rot = RotRepair()
     var ledgerCheckedAt = Instant(nanoseconds: 0)
 
     /// Releases of a journal batch.
@@ -109,6 +110,7 @@ package final class NodeCore {
             if let mark = group?.snapshot {
                 // The state at the mark comes block by block from its file: see `snapshotLoaded`.
                 made.checkpoint.durable = mark
+                made.namedIndex = mark.index
                 made.checkpoint.lastIndex = mark.index
                 made.incoming = IncomingSnapshot(
                     mark: mark, from: configuration.me, term: 0, size: 0, lastHeard: now)
@@ -155,6 +157,7 @@ package final class NodeCore {
             self.superviseHealing(of: group)
         }
         self.superviseDisk()
+        self.superviseRot()
         self.considerPatience()
         self.considerRetirements()
         self.tickIncidents()
@@ -165,9 +168,12 @@ package final class NodeCore {
     /// Everything up to `ticket` is durable.
     package func journalCompleted(_ ticket: UInt64) {
         self.lastJournalled = self.now
+        defer { self.rotJournalled(ticket) }
         while let first = self.awaitingJournal.first, first.ticket <= ticket {
             self.awaitingJournal.removeFirst()
             for mark in first.marks {
+                let named = self.group(mark.group)!
+                named.namedIndex = max(named.namedIndex, mark.index)
                 // One that is on its way to a peer stays until it is there.
                 let sending = self.group(mark.group)!.outgoing.map(\.mark.index).min() ?? mark.index
                 self.effects.obsoleteSnapshots.append((mark.group, min(mark.index, sending)))
@@ -245,7 +251,9 @@ package final class NodeCore {
         swap(&awaiting.marks, &self.newMarks)
         awaiting.messages.append(contentsOf: self.afterJournal)
         self.afterJournal.removeAll(keepingCapacity: true)
-        if self.effects.records.isEmpty, self.awaitingJournal.isEmpty {
+        self.rewriteRot()
+        let isBatch = !self.effects.records.isEmpty || self.effects.beginsSegment
+        if !isBatch, self.awaitingJournal.isEmpty {
             // Nothing of this turn nor of an earlier one waits for the disk: what was to follow a write is true already.
             self.effects.messages.append(contentsOf: awaiting.messages)
             for (id, write) in awaiting.tickets {
@@ -255,8 +263,8 @@ package final class NodeCore {
             }
             return
         }
-        if self.effects.records.isEmpty, awaiting.messages.isEmpty, awaiting.tickets.isEmpty { return }
-        if self.effects.records.isEmpty {
+        if !isBatch, awaiting.messages.isEmpty, awaiting.tickets.isEmpty { return }
+        if !isBatch {
             // Follows the newest batch that is still being written.
             let last = self.awaitingJournal.count - 1
             self.awaitingJournal[last].messages.append(contentsOf: awaiting.messages)
@@ -266,6 +274,7 @@ package final class NodeCore {
         self.lastJournalTicket = awaiting.ticket
         self.effects.journalTicket = awaiting.ticket
         self.awaitingJournal.append(awaiting)
+        self.rotGathered(ticket: awaiting.ticket)
     }
 
     func group(_ id: GroupID) -> Group? {

@@ -9,6 +9,8 @@ package struct NodeEffects: ~Copyable {
     package var records: [JournalRecord] = []
     /// Ticket of `records`; 0 where there are none.
     package var journalTicket: UInt64 = 0
+    /// `records`, of which there may be none then, begin a segment.
+    package var beginsSegment = false
     /// All replies of the turn, one after the other.
     package var replyBytes: [UInt8] = []
     package var replies: [Reply] = []
@@ -21,6 +23,8 @@ package struct NodeEffects: ~Copyable {
     package var obsoleteSnapshots: [(group: GroupID, below: LogIndex)] = []
     /// To take the place of the file `peer.runs`; answered by `NodeCore.peerRunsDurable(version)`, or `peerRunsFailed`.
     package var peerRuns: (bytes: [UInt8], version: UInt64)?
+    /// Small files to be written anew from what the shell has in memory: each answered by `NodeCore.fileRewritten`.
+    package var rewrites: [NodeFile] = []
     package var events: [NodeEvent] = []
     /// There is more to do: run another turn at once.
     package var wantsTurn = false
@@ -31,6 +35,8 @@ package struct NodeEffects: ~Copyable {
         self.messages.removeAll(keepingCapacity: true)
         self.records.removeAll(keepingCapacity: true)
         self.journalTicket = 0
+        self.beginsSegment = false
+        self.rewrites.removeAll(keepingCapacity: true)
         self.replyBytes.removeAll(keepingCapacity: true)
         self.replies.removeAll(keepingCapacity: true)
         self.snapshots.removeAll(keepingCapacity: true)
@@ -111,6 +117,12 @@ package enum NodeEvent: Sendable {
     case snapshotRepaired(GroupID, LogIndex, bytes: Int)
     /// Nobody within reach has that snapshot or another to take its place: the group stays without a state.
     case snapshotLost(GroupID, LogIndex)
+    /// A small file is bad, and is written anew.
+    case fileDamaged(NodeFile, String)
+    /// A place of the journal is bad. All that stood there is in memory.
+    case journalDamaged(file: UInt32, block: Int, String)
+    /// All that a bad segment held is durable elsewhere.
+    case journalRepaired(file: UInt32, bytes: Int)
     /// The group has a good state and a good snapshot again.
     case healed(GroupID)
 }

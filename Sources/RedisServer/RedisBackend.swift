@@ -56,13 +56,15 @@ package struct RedisNodeDescription: Sendable {
     package var keysWithExpiry: Int
     package var usedMemory: Int
     package var maxMemory: Int
+    /// Lines of INFO's section on scrubbing.
+    package var scrub: [String]
     /// Other nodes: id, Redis host and port, whether they answer, their acknowledged index (0 where unknown).
     package var peers: [(node: UInt32, host: String, port: Int, isUp: Bool, matchIndex: UInt64)]
 
     package init(
         node: UInt32, isLeader: Bool, leaderHost: String, leaderPort: Int, term: UInt64, commitIndex: UInt64,
         appliedIndex: UInt64, run: UInt64, cluster: String, incarnation: String, keyCount: Int, keysWithExpiry: Int,
-        usedMemory: Int, maxMemory: Int,
+        usedMemory: Int, maxMemory: Int, scrub: [String] = [],
         peers: [(node: UInt32, host: String, port: Int, isUp: Bool, matchIndex: UInt64)]
     ) {
         self.node = node
@@ -79,6 +81,7 @@ package struct RedisNodeDescription: Sendable {
         self.keysWithExpiry = keysWithExpiry
         self.usedMemory = usedMemory
         self.maxMemory = maxMemory
+        self.scrub = scrub
         self.peers = peers
     }
 }

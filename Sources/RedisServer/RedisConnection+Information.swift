@@ -377,6 +377,7 @@ extension RedisConnection {
                 "cluster:\(node.cluster)", "node:\(node.node)", "run:\(node.run)", "term:\(node.term)",
                 "commit_index:\(node.commitIndex)", "applied_index:\(node.appliedIndex)",
             ])
+        section("Scrub", node.scrub)
         section(
             "Keyspace", node.keyCount > 0 ? ["db0:keys=\(node.keyCount),expires=\(node.keysWithExpiry),avg_ttl=0"] : [])
         self.answer { $0.verbatim(Array(text.utf8)) }

@@ -87,9 +87,11 @@ struct SimulatedJournal {
 
     // MARK: Writing
 
-    mutating func submit(_ records: [JournalRecord], ticket: UInt64) {
-        self.pipeline.submit(records, ticket: ticket)
+    mutating func submit(_ records: [JournalRecord], ticket: UInt64, beginsSegment: Bool = false) {
+        self.pipeline.submit(records, ticket: ticket, beginsSegment: beginsSegment)
     }
+
+    var extents: [SegmentExtent] { self.pipeline.extents }
 
     var isIdle: Bool { self.underway == nil && self.pipeline.isIdle }
     var isFailing: Bool { self.pipeline.isFailing }

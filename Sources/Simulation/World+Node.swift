@@ -237,7 +237,8 @@ extension World {
             case .losesHardState: records.removeAll { if case .hardState = $0 { true } else { false } }
             default: break
             }
-            node.journal!.submit(records, ticket: core.effects.journalTicket)
+            node.journal!.submit(
+                records, ticket: core.effects.journalTicket, beginsSegment: core.effects.beginsSegment)
             if self.options.bug == .completesBeforeSync {
                 self.after(
                     1_000,
@@ -308,7 +309,9 @@ extension World {
         case .healed(let group):
             self.counts.healed += 1
             self.note(.stateHealed, node, raw(group))
-        case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost: break
+        case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost, .fileDamaged, .journalDamaged,
+            .journalRepaired:
+            break
         }
     }
 

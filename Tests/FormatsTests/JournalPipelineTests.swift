@@ -55,6 +55,35 @@ import Testing
         #expect(try self.plan(pipeline.next()).file != first.file)
     }
 
+    /// What rotted in the current segment is repeated at the head of the next, also where nothing else is to be written.
+    @Test func aSegmentIsBegunOnDemand() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit([self.state(3), self.entry(1)], ticket: 1)
+        let first = try self.plan(pipeline.next())
+        pipeline.completed()
+        pipeline.submit([self.entry(2)], ticket: 2)
+        pipeline.submit([], ticket: 3, beginsSegment: true)
+        pipeline.submit([self.entry(3)], ticket: 4)
+        #expect(try self.plan(pipeline.next()).file == first.file, "what was submitted before goes where it would have")
+        pipeline.completed()
+        let second = try self.plan(pipeline.next())
+        #expect(second.file != first.file && second.offset == 0)
+        #expect(pipeline.extents.map(\.durableBlocks).last == 0, "not durable yet")
+        pipeline.completed()
+        #expect(pipeline.takeEvents() == [.durable(ticket: 1), .durable(ticket: 2), .durable(ticket: 4)])
+        let scan = second.bytes.withUnsafeBytes { SegmentScan($0, identity: Self.identity) }
+        guard case .records(let records, _)? = scan.batches.first?.content else {
+            Issue.record("unreadable")
+            return
+        }
+        var (states, ends) = (0, 0)
+        for case .good(let record) in records {
+            if case .hardState = record { states += 1 }
+            if case .end = record { ends += 1 }
+        }
+        #expect(states == 1 && ends == 1, "the table")
+    }
+
     @Test func afterTwoFailuresNothingIsConfirmedUntilARetrySucceeds() throws {
         var pipeline = self.pipeline()
         pipeline.submit([self.state(3), self.entry(1)], ticket: 1)

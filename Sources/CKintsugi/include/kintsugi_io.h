@@ -9,6 +9,13 @@ void kintsugi_name_thread(const char *name);
 /// Asks for a higher priority of the calling thread: before all ordinary threads (SCHED_RR), or else by `nice`. 0 if
 /// granted, else errno. Only for threads that do next to nothing.
 int kintsugi_raise_priority(int nice);
+/// The calling thread gives way to all others, at the processor and, where the system schedules it, at the disk.
+void kintsugi_lower_priority(void);
+/// Opens a file for reads that go to the disk and not to the page cache (O_DIRECT), where the file system has such reads;
+/// `direct` says whether. The descriptor, or -1 and errno.
+int kintsugi_open_direct(const char *path, int *direct);
+/// What the page cache holds of a range is let go of, where it is clean.
+void kintsugi_forget_pages(int fd, off_t offset, off_t length);
 /// Takes the exclusive lock on a file, not waiting; 0, or errno (EWOULDBLOCK: another process has it).
 int kintsugi_try_lock(int fd);
 /// Size of a transparent huge page is asked for from here on.

@@ -47,6 +47,7 @@ package struct JournalPipeline: Sendable {
     private struct Submission: Sendable {
         var records: [JournalRecord]
         var ticket: UInt64
+        var beginsSegment: Bool
     }
 
     /// The step that the shell carries out.
@@ -98,6 +99,15 @@ package struct JournalPipeline: Sendable {
     package var isFailing: Bool { self.failure != nil }
     /// While it fails: how long after the last attempt `retry` is to be called.
     package var retryPause: Nanoseconds? { self.failure?.pause }
+    /// Live segments as far as they are durable.
+    package var extents: [SegmentExtent] {
+        let isWriting =
+            switch self.underway {
+            case .batch, .promise: true
+            case .makingReserve, .takingReserve, nil: false
+            }
+        return self.writer.extents(isWriting: isWriting)
+    }
     /// Records of the step under way.
     package var recordsUnderway: [JournalRecord] {
         switch self.underway {
@@ -108,8 +118,12 @@ package struct JournalPipeline: Sendable {
 
     // MARK: Inputs
 
-    package mutating func submit(_ records: consuming [JournalRecord], ticket: UInt64) {
-        self.waiting.append(Submission(records: records, ticket: ticket))
+    /// - Parameter beginsSegment: they are to stand in a segment that begins with them, also where there are none: its
+    ///   table repeats what every group needs to be known by.
+    package mutating func submit(
+        _ records: consuming [JournalRecord], ticket: UInt64, beginsSegment: Bool = false
+    ) {
+        self.waiting.append(Submission(records: records, ticket: ticket, beginsSegment: beginsSegment))
     }
 
     /// Time to see whether the disk is well again.
@@ -205,7 +219,9 @@ package struct JournalPipeline: Sendable {
         var bytes = 0
         var at = 0
         var next = self.taken
+        let beginsSegment = self.taken == 0 && self.waiting.first?.beginsSegment ?? false
         while at < self.waiting.count, bytes < self.maxBatchBytes {
+            if at > 0, self.waiting[at].beginsSegment { break }
             let submission = self.waiting[at].records
             while next < submission.count, bytes < self.maxBatchBytes {
                 let size = BatchEncoder.payloadBytes(submission[next]) + 2 * JournalFormat.recordHeaderBytes
@@ -221,7 +237,8 @@ package struct JournalPipeline: Sendable {
             at += 1
             next = 0
         }
-        if records.isEmpty {
+        if beginsSegment { self.writer.beginSegment() }
+        if records.isEmpty, !beginsSegment {
             // All that waited was promised.
             self.confirm(at, taken: next)
             return nil

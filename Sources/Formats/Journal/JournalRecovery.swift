@@ -99,6 +99,8 @@ package struct JournalSegment: Sendable, Equatable {
     package var generation: UInt64
     /// Highest index of each group in it, by group.
     package var highest: [(group: GroupID, index: LogIndex)] = []
+    /// Where its last batch ends, the one that is being written included.
+    package var endBlock = 0
 
     package init(file: UInt32, generation: UInt64) {
         self.file = file
@@ -210,6 +212,7 @@ extension RecoveredJournal {
                 }
                 isSpent = false
                 home = at
+                segment.endBlock = batch.firstBlock + batch.blockCount
                 if batch.isGapBefore || previous.map({ $0 &+ 1 != batch.sequence }) ?? false {
                     if position == 0, batch.firstBlock == 0 { stale += Array(tornEnd) + [self.damage.count] }
                     self.report(

@@ -149,8 +149,25 @@ package struct JournalWriter: Sendable {
             sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.segmentBlocks, into: &bytes)
         self.nextSequence += 1
         self.block = block + bytes.count / JournalFormat.blockBytes
+        self.segments[segment].endBlock = block + bytes.count / JournalFormat.blockBytes
         self.recycle()
         return Plan(file: file, isNew: isNew, offset: block * JournalFormat.blockBytes, bytes: bytes)
+    }
+
+    /// The next batch begins a segment, and so repeats what every group needs to be known by.
+    package mutating func beginSegment() { self.block = nil }
+
+    /// Live segments, oldest first, as far as they are durable.
+    ///
+    /// - Parameter isWriting: the batch planned last is not durable yet.
+    package func extents(isWriting: Bool) -> [SegmentExtent] {
+        self.segments.map { segment in
+            let before = self.undo?.segments.first { $0 == segment }
+            return SegmentExtent(
+                file: segment.file, generation: segment.generation,
+                durableBlocks: isWriting ? before?.endBlock ?? 0 : segment.endBlock,
+                highest: segment.highest.map { JournalRot.Range(group: $0.group, first: 1, last: $0.index) })
+        }
     }
 
     /// Groups that a batch of these records may name, at most.

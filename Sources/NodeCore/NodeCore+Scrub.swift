@@ -1,0 +1,255 @@
+import Catalog
+package import Formats
+package import Replication
+
+/// Rot that the scrubber finds while the node runs, and what is done about it. All that is at rest is in memory too, or at
+/// the peers: so nothing is lost by it now, and something would be with the next start.
+///
+/// - A snapshot is rebuilt (`snapshotRotten`).
+/// - A small file is written anew.
+/// - Of a segment of the journal nothing is written over: what it holds is made superfluous.
+///   1. A new segment is begun. Its table repeats every group's term and vote, newest snapshot and end.
+///   2. Entries above the snapshots that the bad batches held are written again, as repairs, a stretch at a time.
+///   3. The groups' leaders are asked for a checkpoint: when it is done here the journal uses the segment's file again.
+///   It counts as repaired when all that it held is durable elsewhere: by 1 and 2, or by 1 and 3, whichever is sooner.
+struct RotRepair {
+    /// A segment with bad places, from when it was found until all it held is durable elsewhere.
+    struct Segment {
+        let file: UInt32
+        let generation: UInt64
+        /// Still to be written, or to be covered by a snapshot.
+        var pending: [JournalRot.Range]
+        /// Has something in this turn's batch of the journal; then the ticket of that.
+        var isInBatch = false
+        var ticket: UInt64?
+        /// A later segment is durable that begins with a table.
+        var isBegun = false
+        var bytes = 0
+        var entries = 0
+        /// When the leaders were asked for checkpoints last.
+        var asked: Instant
+    }
+
+    /// Known to be bad: what is found there again is no news. The journal will use the files again.
+    var known: [(file: UInt32, generation: UInt64)] = []
+    var segments: [Segment] = []
+    /// Being written anew.
+    var files: [NodeFile] = []
+    var peerRunsVersion: UInt64?
+    /// Refused by the disk: tried again at this instant.
+    var refused: [(file: NodeFile, again: Instant)] = []
+    /// Found by the scrubber in this run, and put right again.
+    var found = 0
+    var repaired = 0
+    static let maxKnown = 64
+}
+
+extension NodeCore {
+    /// Bytes of log that are written again in one turn.
+    private static let stretch = 1 << 20
+    private static let patience = Nanoseconds.seconds(5)
+
+    /// What the scrubber has found and what came of it, since the start.
+    package var rotCounts: (found: Int, repaired: Int, open: Int) {
+        (self.rot.found, self.rot.repaired, self.rot.found - self.rot.repaired)
+    }
+
+    /// The snapshots that must be on the disk.
+    package var namedSnapshots: [(group: GroupID, mark: SnapshotMark)] {
+        self.groups.compactMap { group in group.checkpoint.durable.map { (group.id, $0) } }
+    }
+
+    /// The scrubber found something bad. `window`: since when it may have been so; 0 where that is not known.
+    package func rotten(_ rot: Rot, window: Nanoseconds) {
+        switch rot {
+        case .snapshot(let id, let index, let reason):
+            guard let group = self.group(id), group.healing == nil else { return }
+            self.snapshotRotten(id, index: index, reason: reason)
+            if group.healing != nil {
+                group.healing?.isScrubbed = true
+                self.rot.found += 1
+            }
+        case .file(let file, let reason): self.fileRotten(file, reason, window)
+        case .journal(let segment): self.segmentRotten(segment, window)
+        }
+        self.effects.wantsTurn = true
+    }
+
+    // MARK: Small files
+
+    private func fileRotten(_ file: NodeFile, _ reason: String, _ window: Nanoseconds) {
+        guard !self.rot.files.contains(file) else { return }
+        self.noteRot(window)
+        self.rot.files.append(file)
+        self.effects.events.append(.fileDamaged(file, reason))
+        switch file {
+        case .identityA, .identityB, .seed: self.effects.rewrites.append(file)
+        case .peerRunsA, .peerRunsB:
+            // Both are replaced, by what is known now.
+            self.memory.changed()
+            self.rot.peerRunsVersion = self.memory.version
+        }
+    }
+
+    /// A file of `effects.rewrites` is durable again; `bytes` nil: the disk refused.
+    package func fileRewritten(_ file: NodeFile, bytes: Int?) {
+        guard let at = self.rot.files.firstIndex(of: file) else { return }
+        guard let bytes else {
+            return self.rot.refused.append((file, self.now + Self.patience))
+        }
+        self.rot.files.remove(at: at)
+        self.repairedRot(bytes: bytes, "\(file.rawValue) written anew")
+    }
+
+    private func settlePeerRuns() {
+        guard let version = self.rot.peerRunsVersion, self.memory.durableVersion >= version else { return }
+        self.rot.peerRunsVersion = nil
+        let bytes = self.memory.durable.file.count
+        for file in [NodeFile.peerRunsA, .peerRunsB] where self.rot.files.contains(file) {
+            self.fileRewritten(file, bytes: bytes)
+        }
+    }
+
+    // MARK: Segments
+
+    private func segmentRotten(_ segment: RottenSegment, _ window: Nanoseconds) {
+        guard !self.rot.known.contains(where: { $0.file == segment.file && $0.generation == segment.generation }) else {
+            return
+        }
+        if self.rot.known.count == RotRepair.maxKnown { self.rot.known.removeFirst() }
+        self.rot.known.append((segment.file, segment.generation))
+        self.noteRot(window)
+        for place in segment.places.prefix(8) {
+            self.effects.events.append(.journalDamaged(file: segment.file, block: place.block, place.text))
+        }
+        // Where a batch does not say what it held it may have been anything that the segment has.
+        let pending =
+            segment.places.contains { $0.ranges == nil }
+            ? segment.extent : segment.places.flatMap { $0.ranges ?? [] }
+        self.rot.segments.append(
+            RotRepair.Segment(
+                file: segment.file, generation: segment.generation, pending: pending, asked: self.now))
+        self.askForCheckpoints()
+    }
+
+    /// The damaged segment goes when snapshots cover it.
+    private func askForCheckpoints() {
+        for group in self.groups {
+            if group.isLeader {
+                group.checkpoint.isDoubtful = true
+            } else if let leader = group.replica.leader {
+                self.effects.messages.append((leader.node, .checkpointWanted(group: group.id)))
+            }
+        }
+    }
+
+    /// Once a turn, behind what the groups write to the journal in it: what stands in memory is then what the journal says
+    /// up to here, and an entry that is written again continues the one before it there too.
+    func rewriteRot() {
+        self.settlePeerRuns()
+        guard !self.rot.segments.isEmpty else { return }
+        for at in self.rot.segments.indices where self.rot.segments[at].ticket == nil {
+            self.dropCovered(&self.rot.segments[at])
+            if self.rot.segments[at].isBegun {
+                self.rewriteStretch(of: &self.rot.segments[at])
+            } else {
+                self.rot.segments[at].isInBatch = true
+                self.effects.beginsSegment = true
+            }
+        }
+        func isDone(_ segment: RotRepair.Segment) -> Bool {
+            segment.isBegun && segment.ticket == nil && !segment.isInBatch && segment.pending.isEmpty
+        }
+        let done = self.rot.segments.filter(isDone)
+        self.rot.segments.removeAll(where: isDone)
+        for segment in done {
+            self.repairedRot(
+                bytes: segment.bytes,
+                segment.entries > 0
+                    ? "journal segment \(segment.file): \(segment.entries) entries written again"
+                    : "journal segment \(segment.file): what it held is in newer segments and snapshots")
+            self.effects.events.append(.journalRepaired(file: segment.file, bytes: segment.bytes))
+        }
+    }
+
+    /// What a snapshot covers that the journal durably names is not needed any more.
+    private func dropCovered(_ segment: inout RotRepair.Segment) {
+        for at in segment.pending.indices {
+            let base = self.group(segment.pending[at].group)?.namedIndex ?? .max
+            segment.pending[at].first = max(segment.pending[at].first, base &+ 1)
+        }
+        segment.pending.removeAll { $0.first > $0.last }
+    }
+
+    /// As much as one batch takes. What is not in memory waits for a snapshot that covers it.
+    private func rewriteStretch(of segment: inout RotRepair.Segment) {
+        var bytes = 0
+        for at in segment.pending.indices {
+            guard let group = self.group(segment.pending[at].group), !group.replica.hasHoles else { continue }
+            let last = min(segment.pending[at].last, group.replica.log.lastIndex)
+            // Of what was cut off since there is nothing to be kept.
+            segment.pending[at].last = last
+            guard segment.pending[at].first >= group.replica.log.firstIndex else { continue }
+            while segment.pending[at].first <= last, bytes < Self.stretch {
+                let entry = group.replica.log.entry(at: segment.pending[at].first)
+                self.effects.records.append(.repair(entry))
+                bytes += entry.payload.count + 2 * JournalFormat.recordHeaderBytes
+                segment.bytes += entry.payload.count
+                segment.entries += 1
+                segment.pending[at].first += 1
+            }
+        }
+        segment.pending.removeAll { $0.first > $0.last }
+        segment.isInBatch = bytes > 0
+    }
+
+    /// Called when this turn's batch has its ticket.
+    func rotGathered(ticket: UInt64) {
+        for at in self.rot.segments.indices where self.rot.segments[at].isInBatch {
+            self.rot.segments[at].isInBatch = false
+            self.rot.segments[at].ticket = ticket
+        }
+    }
+
+    func rotJournalled(_ ticket: UInt64) {
+        for at in self.rot.segments.indices {
+            guard let own = self.rot.segments[at].ticket, own <= ticket else { continue }
+            self.rot.segments[at].ticket = nil
+            self.rot.segments[at].isBegun = true
+            self.effects.wantsTurn = true
+        }
+    }
+
+    func superviseRot() {
+        for at in self.rot.segments.indices where self.now - self.rot.segments[at].asked >= Self.patience {
+            self.rot.segments[at].asked = self.now
+            self.askForCheckpoints()
+        }
+        while let first = self.rot.refused.first, first.again <= self.now {
+            self.rot.refused.removeFirst()
+            self.effects.rewrites.append(first.file)
+        }
+    }
+
+    // MARK: The account
+
+    private func noteRot(_ window: Nanoseconds) {
+        self.rot.found += 1
+        self.incidents.damaged(
+            .rot, run: self.configuration.run, window: window, now: self.now, wall: self.wall)
+    }
+
+    private func repairedRot(bytes: Int, _ action: String) {
+        self.rot.repaired += 1
+        self.incidents.repaired(.rot, bytes: bytes, action: action)
+        self.settleRot()
+    }
+
+    /// Closes the incident where nothing that rotted is left.
+    func settleRot() {
+        guard !self.groups.contains(where: { $0.healing != nil }), self.rot.files.isEmpty,
+            self.rot.repaired == self.rot.found
+        else { return }
+        self.incidents.repairedAll(.rot, now: self.now)
+    }
+}
