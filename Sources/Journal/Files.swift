@@ -60,30 +60,16 @@ package enum Files {
         return bytes
     }
 
-    /// All of a file that may have places the disk cannot read (EIO): those come out as bytes that check as nothing.
+    /// All of a file, from its disk where that can be had (`DirectReader`): what stands in the page cache alone is not to be
+    /// taken for written. Places that the disk cannot read come out as bytes that check as nothing.
     package static func readAround(_ path: String) throws(FileError) -> [UInt8] {
-        let fd = try Self.open(path, O_RDONLY)
-        defer { close(fd) }
-        var status = stat()
-        guard fstat(fd, &status) == 0 else { throw FileError(call: "fstat", path: path, code: errno) }
-        let size = Int(status.st_size)
-        do throws(FileError) { return try Self.read(fd, at: 0, count: size, path: path) } catch {
-            guard error.code == EIO else { throw error }
+        do {
+            let reader = try DirectReader(path) { _ in }
+            return try reader.read(at: 0, count: reader.size)
+        } catch {
+            guard let error = error as? FileError else { fatalError("reading \(path): \(error)") }
+            throw error
         }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(size)
-        while bytes.count < size {
-            let count = min(4096, size - bytes.count)
-            do throws(FileError) {
-                let piece = try Self.read(fd, at: bytes.count, count: count, path: path)
-                guard !piece.isEmpty else { break }
-                bytes += piece
-            } catch {
-                guard error.code == EIO else { throw error }
-                bytes += [UInt8](repeating: 0xee, count: count)
-            }
-        }
-        return bytes
     }
 
     package static func size(_ fd: Int32) -> Int {
