@@ -168,6 +168,24 @@ extension Runtime {
                 metadata: ["segment": "\(file)", "bytes": "\(bytes)"])
         case .healed(let group):
             self.logger.notice("state and snapshot are good again", metadata: ["group": "\(group)"])
+        case .holesFound(let group, let count, let first, let last):
+            self.logger.error(
+                "entries of the journal are unreadable: asking the other nodes for them",
+                metadata: ["group": "\(group)", "entries": "\(count)", "first": "\(first)", "last": "\(last)"])
+        case .holesFilled(let group, let count, let bytes):
+            self.logger.notice(
+                "entries came from other nodes",
+                metadata: ["group": "\(group)", "entries": "\(count)", "bytes": "\(bytes)"])
+        case .holesUnrecoverable(let group, let first, let count):
+            self.logger.critical(
+                "no node within reach has entries that are missing here: the group goes no further here until one has",
+                metadata: ["group": "\(group)", "first": "\(first)", "entries": "\(count)"])
+        case .entriesDiscarded(let group, let first, let last):
+            self.logger.warning(
+                "unreadable entries discarded: they were never acknowledged, as a majority never had them",
+                metadata: ["group": "\(group)", "first": "\(first)", "last": "\(last)"])
+        case .logWhole(let group):
+            self.logger.notice("the log is whole again", metadata: ["group": "\(group)"])
         }
     }
 }

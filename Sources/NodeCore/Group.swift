@@ -47,6 +47,8 @@ final class Group {
     var incoming: IncomingSnapshot?
     /// Its snapshot file is bad, and something is done about it.
     var healing: SnapshotHealing?
+    /// Entries of its log are missing, and something is done about it.
+    var holes: HoleRepair?
     var outgoing: [OutgoingSnapshot] = []
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
     var suspected: [(node: NodeID, run: Run, term: Term)] = []
@@ -65,6 +67,8 @@ final class Group {
     var isLeader: Bool { self.replica.role == .leader }
     /// There is an applied state: none is being read back, and none is lost.
     var hasState: Bool { self.incoming?.machine == nil && !(self.healing?.lacksState ?? false) }
+    /// A state, and a log without holes.
+    var isSound: Bool { self.hasState && self.replica.isWhole }
 }
 
 /// Snapshots of a group's state: the one being taken, and the newest that is durable.
@@ -115,4 +119,6 @@ struct OutgoingSnapshot {
     var offset: UInt64 = 0
     /// The peer found what it had received damaged.
     var wasDamaged = false
+    /// Asked for to cover holes of the peer's log: sent by whoever has it, in the name of no leader.
+    var isLent = false
 }

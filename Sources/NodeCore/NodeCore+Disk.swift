@@ -60,10 +60,13 @@ extension NodeCore {
         }
     }
 
-    /// Acknowledgements of appends are not kept for a disk that is sick, or they would pile up for as long as it is: the
+    /// Acknowledgements of appends, and denials of entries, are not kept for a disk that is sick, or they would pile up for as long as it is: the
     /// leader asks again.
     func isWorthKeeping(_ message: Message) -> Bool {
-        if case .appendReply = message.body { self.disk.isWell } else { true }
+        switch message.body {
+        case .appendReply, .entries: self.disk.isWell
+        default: true
+        }
     }
 
     // MARK: The account
@@ -80,7 +83,7 @@ extension NodeCore {
     func tickDiskAccount(serving: Int) {
         let isBack =
             self.disk.isWell && self.awaitingJournal.isEmpty
-            && self.groups.allSatisfy { $0.servedBy != nil && $0.incoming == nil && $0.hasState }
+            && self.groups.allSatisfy { $0.servedBy != nil && $0.incoming == nil && $0.isSound }
         self.diskAccount.tick(
             isWell: self.disk.isWell, isBack: isBack, serving: serving - (isBack ? 0 : 1), all: self.peers.count + 1,
             now: self.now)

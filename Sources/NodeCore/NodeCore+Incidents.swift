@@ -33,7 +33,9 @@ extension NodeCore {
             return false
         }
         return self.groups.allSatisfy { group in
-            !group.isLeader || group.replica.matchIndex(of: peer.member) + 1000 >= group.replica.lastIndex
+            !group.isLeader
+                || (group.replica.matchIndex(of: peer.member) + 1000 >= group.replica.lastIndex
+                    && !group.replica.isIncomplete(peer.member))
         }
     }
 
@@ -41,7 +43,7 @@ extension NodeCore {
     func tickIncidents() {
         let peers = self.peers.reduce(0) { $0 + (self.isServing($1) ? 1 : 0) }
         self.tickDiskAccount(serving: peers + 1)
-        let serving = peers + (self.groups.allSatisfy(\.hasState) ? 1 : 0)
+        let serving = peers + (self.groups.allSatisfy(\.isSound) ? 1 : 0)
         let system = self.group(.system)!
         self.bookLostDisks()
         self.incidents.tick(

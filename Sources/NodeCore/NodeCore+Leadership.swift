@@ -7,7 +7,8 @@ extension NodeCore {
         let term = group.replica.term
         let leader = group.replica.leader?.node
         // One's own leadership serves from the first commit of its term: before, it may not yet know what is committed.
-        let served: (leader: NodeID, term: Term)? = leader.map { ($0, term) }
+        // One that closes holes first serves nobody, and its own clients' writes enter no log meanwhile.
+        let served: (leader: NodeID, term: Term)? = group.replica.isRecovering ? nil : leader.map { ($0, term) }
         if served?.leader != group.servedBy?.leader || served?.term != group.servedBy?.term {
             group.servedBy = served
             if served != nil {

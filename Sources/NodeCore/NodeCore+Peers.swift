@@ -84,7 +84,7 @@ extension NodeCore {
 
     private func receiveForward(_ forward: Forward) {
         // Where we do not lead, the origin finds out by itself and sends again: nothing to say.
-        guard let group = self.group(forward.group), group.isLeader else { return }
+        guard let group = self.group(forward.group), group.isLeader, !group.replica.isRecovering else { return }
         let block = forward.block
         if block.count == 0 {
             guard group.sessionsAsked.count < 64 else { return }
@@ -128,6 +128,7 @@ extension NodeCore {
         self.peers[at].lastGood = self.now
         self.meet(at, with: history)
         for group in self.groups {
+            if !isSame { group.replica.restarted(member) }
             group.replica.connected(member, now: self.now, into: &group.effects)
             self.resumeSending(group, to: member)
         }

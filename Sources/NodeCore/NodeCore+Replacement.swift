@@ -33,9 +33,9 @@ extension NodeCore {
             }
             let match = group.replica.matchIndex(of: member)
             // With the entry that made it a learner it has acknowledged something as one.
-            guard match >= group.replica.membershipIndex, match + Self.promotionLag >= group.replica.lastIndex else {
-                continue
-            }
+            guard match >= group.replica.membershipIndex, match + Self.promotionLag >= group.replica.lastIndex,
+                !group.replica.isIncomplete(member)
+            else { continue }
             self.change(
                 group, voters: membership.voters.filter { $0 != old } + [member],
                 learners: membership.learners.filter { $0 != member }, .promoted(group.id, member, old: old))

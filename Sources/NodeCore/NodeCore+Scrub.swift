@@ -185,7 +185,7 @@ extension NodeCore {
     private func rewriteStretch(of segment: inout RotRepair.Segment) {
         var bytes = 0
         for at in segment.pending.indices {
-            guard let group = self.group(segment.pending[at].group), !group.replica.hasHoles else { continue }
+            guard let group = self.group(segment.pending[at].group), group.replica.log.isWhole else { continue }
             let last = min(segment.pending[at].last, group.replica.log.lastIndex)
             // Of what was cut off since there is nothing to be kept.
             segment.pending[at].last = last
@@ -247,7 +247,7 @@ extension NodeCore {
 
     /// Closes the incident where nothing that rotted is left.
     func settleRot() {
-        guard !self.groups.contains(where: { $0.healing != nil }), self.rot.files.isEmpty,
+        guard !self.groups.contains(where: { $0.healing != nil || $0.holes != nil }), self.rot.files.isEmpty,
             self.rot.repaired == self.rot.found
         else { return }
         self.incidents.repairedAll(.rot, now: self.now)

@@ -227,11 +227,14 @@ extension NodeCore {
         }
     }
 
-    /// A replica has lost its state.
+    /// A replica has lost its state, or entries that nobody has in its log any more.
     func receiveSnapshotWanted(_ id: GroupID, atLeast: LogIndex, from member: MemberID) {
-        guard let group = self.group(id), group.isLeader, group.hasState,
+        guard let group = self.group(id), group.hasState,
             !group.outgoing.contains(where: { $0.to == member })
         else { return }
+        guard group.isLeader, !group.replica.isRecovering else {
+            return self.lendSnapshot(of: group, atLeast: atLeast, to: member)
+        }
         guard let mark = group.checkpoint.durable, mark.index >= atLeast, group.healing == nil else {
             // Ours is older than what its log reaches back to, or bad itself: a new one, and it asks again.
             group.checkpoint.isDoubtful = true

@@ -25,8 +25,9 @@ extension NodeCore {
     package func snapshotRead(
         _ id: GroupID, index: LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for member: MemberID
     ) {
-        guard let group = self.group(id), group.isLeader,
-            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == index })
+        guard let group = self.group(id),
+            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == index }),
+            group.isLeader || group.outgoing[at].isLent
         else { return }
         guard let bytes else {
             self.snapshotRotten(id, index: index, reason: "its file cannot be read")
@@ -35,14 +36,15 @@ extension NodeCore {
             return
         }
         let piece = SnapshotPiece(
-            group: id, term: group.replica.term, mark: group.outgoing[at].mark, size: size, offset: offset, bytes: bytes
-        )
+            group: id, term: group.outgoing[at].isLent ? 0 : group.replica.term, mark: group.outgoing[at].mark,
+            size: size, offset: offset, bytes: bytes)
         self.effects.messages.append((member.node, .snapshot(piece)))
     }
 
     func receiveSnapshotReply(_ reply: SnapshotReply, from member: MemberID) {
-        guard let group = self.group(reply.group), group.isLeader,
-            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == reply.index })
+        guard let group = self.group(reply.group),
+            let at = group.outgoing.firstIndex(where: { $0.to == member && $0.mark.index == reply.index }),
+            group.isLeader || group.outgoing[at].isLent
         else { return }
         group.outgoing[at].lastProgress = self.now
         switch reply.verdict {
@@ -74,7 +76,9 @@ extension NodeCore {
     /// The peer is connected anew: the stretch that was on its way, or the reply to it, is lost with the connection. It goes
     /// out again; a peer that has more, or has forgotten what it had, says where to go on.
     func resumeSending(_ group: Group, to member: MemberID) {
-        guard group.isLeader, let at = group.outgoing.firstIndex(where: { $0.to == member }) else { return }
+        guard let at = group.outgoing.firstIndex(where: { $0.to == member }),
+            group.isLeader || group.outgoing[at].isLent
+        else { return }
         group.outgoing[at].lastProgress = self.now
         self.sendAgain(group, at)
     }
@@ -90,11 +94,14 @@ extension NodeCore {
     /// Transfers that make no progress are given up; the replica asks again when its peer is there. Before, a stretch that
     /// found the peer busy (it reads its own snapshot back) goes out again.
     func superviseSnapshots(of group: Group) {
-        for at in group.outgoing.indices where group.isLeader && self.now - group.outgoing[at].sentAt > .seconds(1) {
+        for at in group.outgoing.indices
+        where (group.isLeader || group.outgoing[at].isLent) && self.now - group.outgoing[at].sentAt > .seconds(1) {
             self.sendAgain(group, at)
         }
         for at in group.outgoing.indices.reversed()
-        where !group.isLeader || self.now - group.outgoing[at].lastProgress > .seconds(5) {
+        where !(group.isLeader || group.outgoing[at].isLent)
+            || self.now - group.outgoing[at].lastProgress > .seconds(5)
+        {
             let to = group.outgoing.remove(at: at).to
             if group.isLeader { group.replica.snapshotFailed(to: to, now: self.now, into: &group.effects) }
         }
@@ -110,11 +117,14 @@ extension NodeCore {
     func receiveSnapshot(_ piece: SnapshotPiece, from member: MemberID) {
         // A sick disk takes no snapshot; the leader sends again.
         guard self.disk.isWell, let group = self.group(piece.group) else { return }
-        guard group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects) else {
-            return
-        }
+        let isTaken =
+            piece.term == 0
+            ? self.borrows(piece.mark, group)
+            : group.replica.acceptSnapshot(from: member, term: piece.term, now: self.now, into: &group.effects)
+        guard isTaken else { return }
         guard piece.mark.index > group.replica.commitIndex || self.restores(piece.mark, group) else {
-            // Had already, by log or by an earlier transfer.
+            // Had already, by log or by an earlier transfer; where the disk has not all of it yet, it is asked again.
+            guard group.replica.durableIndex >= piece.mark.index else { return }
             self.reply(.installed, to: member, group: group.id, index: piece.mark.index, nextOffset: piece.size)
             return
         }
@@ -165,6 +175,12 @@ extension NodeCore {
             return
         }
         group.incoming = nil
+    }
+
+    /// Whether a snapshot that no leader sends is to be taken: it is of this very log, and covers holes of it.
+    private func borrows(_ mark: SnapshotMark, _ group: Group) -> Bool {
+        guard let hole = group.replica.log.holes.first, hole.index <= mark.index else { return false }
+        return group.replica.holds(mark)
     }
 
     /// Whether a snapshot within our own log gives a group its state back: it is the one of the log's entry there.

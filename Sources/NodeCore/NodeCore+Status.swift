@@ -28,7 +28,7 @@ extension NodeCore {
             GroupStatus(
                 id: group.id, role: group.replica.role, term: group.replica.term, leader: group.replica.leader?.node,
                 commit: group.replica.commitIndex, applied: group.appliedIndex, last: group.replica.lastIndex,
-                isRecovering: !group.hasState
+                isRecovering: !group.hasState || !group.replica.isWhole
                     || !group.replica.committedMembership.voters.contains(self.configuration.me))
         }
     }
@@ -42,9 +42,10 @@ extension NodeCore {
         }
     }
 
-    /// Whether this node serves: it knows who leads each group, its run's sessions are open, its state is read back.
+    /// Whether this node serves: it knows who leads each group, its run's sessions are open, its state is read back and
+    /// its log is whole.
     package var isReady: Bool {
-        self.groups.allSatisfy { $0.origin.state == .open && $0.servedBy != nil && $0.hasState }
+        self.groups.allSatisfy { $0.origin.state == .open && $0.servedBy != nil && $0.isSound }
     }
 
     /// Asks for a hand-over of the group's leadership, here or at the leader; nil where nobody is known to lead.

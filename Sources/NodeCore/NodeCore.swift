@@ -107,6 +107,7 @@ package final class NodeCore {
             if id == .system { self.meet(made.replica.membership) }
             made.persistedIndex = made.replica.lastIndex
             made.checkpoint.lastAt = now
+            self.beginHoleRepair(of: made)
             if let mark = group?.snapshot {
                 // The state at the mark comes block by block from its file: see `snapshotLoaded`.
                 made.checkpoint.durable = mark
@@ -155,6 +156,7 @@ package final class NodeCore {
             self.superviseSnapshots(of: group)
             self.considerReplacements(in: group)
             self.superviseHealing(of: group)
+            self.superviseHoles(of: group)
         }
         self.superviseDisk()
         self.superviseRot()
@@ -222,6 +224,7 @@ package final class NodeCore {
             self.effects.events.append(.diverged(group.id, index, member.node))
         }
         group.effects.divergences.removeAll(keepingCapacity: true)
+        if group.holes != nil { self.followHoleRepair(of: group) }
         for member in group.effects.snapshotsNeeded { self.beginSending(group, to: member) }
         group.effects.snapshotsNeeded.removeAll(keepingCapacity: true)
     }

@@ -16,6 +16,10 @@ public struct Effects: ~Copyable {
     public var snapshotsNeeded: [MemberID] = []
     /// A peer of the same term showed another entry where this log has one: one of the two is damaged.
     public var divergences: [(index: LogIndex, with: MemberID)] = []
+    /// Holes that have their entry again, by the number of their payload's bytes. Durable with this turn's writes.
+    public var filled: [(index: LogIndex, bytes: Int)] = []
+    /// Entries of this leader's log that nobody can have acknowledged, and that are gone: from the first to the last.
+    public var discarded: [ClosedRange<LogIndex>] = []
 
     public init() {}
 }
@@ -37,6 +41,8 @@ public struct WriteTicket: Sendable, Equatable, BitwiseCopyable {
     public var hardStateVersion: UInt64
     /// Counts truncations: entries written before one may be others than those of today at the same index.
     public var truncations: UInt64
+    /// Counts repairs.
+    public var repairs: UInt64
 }
 
 public enum ProposeResult: Sendable, Equatable {

@@ -33,6 +33,38 @@ public struct Message: Sendable, Equatable {
         case readIndex(ticket: UInt64)
         /// The answer; `index` is nil where the asked one does not lead or could not confirm that it does.
         case readIndexReply(ticket: UInt64, index: LogIndex?)
+        /// Asks any member for entries that the sender had and lost.
+        case entriesWanted([WantedEntry])
+        /// The answer, for each or for some.
+        case entries([EntryAnswer])
+    }
+
+    /// No more are asked for, or answered, in one message.
+    public static var maxWantedEntries: Int { 64 }
+
+    /// What is known of an entry that is wanted. One of which nothing is known follows the one after it, and is given only
+    /// together with that.
+    public struct WantedEntry: Sendable, Equatable, BitwiseCopyable {
+        public var index: LogIndex
+        public var term: Term?
+        public var hash: Hash128?
+
+        public init(index: LogIndex, term: Term?, hash: Hash128?) {
+            self.index = index
+            self.term = term
+            self.hash = hash
+        }
+    }
+
+    public enum EntryAnswer: Sendable, Equatable {
+        case entry(Entry)
+        /// The sender's log ends before, or has another entry there: it never had it, or saw it replaced. Holds from then
+        /// on, for everyone in an earlier term than the message's (see `Replica.considerDiscard`).
+        case absent(LogIndex)
+        /// It had it, and its bytes are gone too; or it cannot tell.
+        case damaged(LogIndex)
+        /// It is in the sender's snapshot, and gone from its log.
+        case compacted(LogIndex)
     }
 
     /// A candidate's log, by its last entry.

@@ -25,6 +25,13 @@ package enum Quorum {
         return count * 2 > members.count
     }
 
+    /// Whether those for whom `lacks` is true are so many that the others are no majority, of the voters and of the
+    /// outgoing ones where there are any.
+    package static func isBlocked(_ membership: Membership, _ lacks: (MemberID) -> Bool) -> Bool {
+        !Self.isMajority(membership.voters) { !lacks($0) }
+            && (membership.outgoing.isEmpty || !Self.isMajority(membership.outgoing) { !lacks($0) })
+    }
+
     /// The highest index that a majority has, by what `match` says of each. O(members²), members being few; no
     /// allocation.
     package static func committed(_ membership: Membership, _ match: (MemberID) -> LogIndex) -> LogIndex {

@@ -15,6 +15,8 @@ struct Progress {
     var state = State.probe
     /// Highest index known to be durable there and equal.
     var match: LogIndex = 0
+    /// Highest index that it said to have received, in memory alone or beyond a hole.
+    var received: LogIndex = 0
     var next: LogIndex
     var isConnected: Bool
     /// The probe under way has no answer yet.

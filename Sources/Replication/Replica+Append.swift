@@ -6,6 +6,11 @@ extension Replica {
     /// heard of them.
     mutating func sendAppends(to at: Int, now: Instant, into effects: inout Effects) {
         guard self.peers[at].isConnected else { return }
+        if self.isRecovering {
+            // Says who leads, and nothing of its log.
+            guard self.peers[at].roundSent < self.round else { return }
+            return self.send(to: at, previous: 0, previousTerm: 0, entries: [], into: &effects)
+        }
         if self.peers[at].next <= self.log.baseIndex, !self.peers[at].awaitsSnapshot {
             self.peers[at].state = .snapshot
             self.peers[at].inflight.removeAll(keepingCapacity: true)
@@ -139,7 +144,7 @@ extension Replica {
     /// (dissertation, section 3.6.2).
     mutating func advanceCommit() {
         let me = self.configuration.me
-        let own = self.persistedIndex
+        let own = self.durableIndex
         let peers = self.peers
         let index = Quorum.committed(self.membership) { member in
             if member == me { return own }
@@ -176,14 +181,13 @@ extension Replica {
 
         let isNewRound = append.round > self.roundEchoed
         self.roundEchoed = max(self.roundEchoed, append.round)
+        guard self.log.isWhole else {
+            return self.receiveAppendOverHoles(message, append, isNewRound: isNewRound, now: now, into: &effects)
+        }
         // What is committed is equal everywhere: an append that begins before matches as far as that.
         let known = append.previousIndex < self.log.baseIndex
         if !known, self.log.term(at: append.previousIndex) != append.previousTerm {
-            let hint = self.log.lastIndex(
-                atOrBelow: min(append.previousIndex, self.log.lastIndex), withTermAtMost: append.previousTerm)
-            let outcome = Message.AppendReply.Outcome.rejected(
-                previousIndex: append.previousIndex, hint: hint, hintTerm: self.log.term(at: hint) ?? 0)
-            return self.answer(message.from, outcome, round: append.round, into: &effects)
+            return self.reject(append, of: message.from, into: &effects)
         }
         guard self.hasRoomInMemory else {
             if isNewRound { self.answer(message.from, .following, round: append.round, into: &effects) }
@@ -216,20 +220,29 @@ extension Replica {
         let matched = max(append.previousIndex + UInt64(append.entries.count), self.log.baseIndex)
         let upTo = min(matched, self.log.lastIndex)
         if append.commit > self.commitIndex { self.commitIndex = max(self.commitIndex, min(append.commit, upTo)) }
-        if !hasAppended, upTo <= self.persistedIndex {
+        if !hasAppended, upTo <= self.durableIndex {
             // Nothing to wait for. A commit index alone asks for no answer.
             if isNewRound || !append.entries.isEmpty {
                 self.answer(message.from, .matched(upTo), round: append.round, into: &effects)
             }
             return
         }
-        if self.fitness != .fit {
+        if self.fitness != .fit || !self.isWhole {
             return self.answerFromMemory(message.from, upTo, round: append.round, into: &effects)
         }
         if isNewRound { self.answer(message.from, .following, round: append.round, into: &effects) }
         effects.sendAfterPersist.append(
             self.message(
                 to: message.from, .appendReply(Message.AppendReply(outcome: .matched(upTo), round: append.round))))
+    }
+
+    /// The logs do not meet at the append's beginning, or that cannot be told.
+    func reject(_ append: Message.Append, of leader: MemberID, into effects: inout Effects) {
+        let hint = self.log.lastIndex(
+            atOrBelow: min(append.previousIndex, self.log.lastIndex), withTermAtMost: append.previousTerm)
+        let outcome = Message.AppendReply.Outcome.rejected(
+            previousIndex: append.previousIndex, hint: hint, hintTerm: self.log.term(at: hint) ?? 0)
+        self.answer(leader, outcome, round: append.round, into: &effects)
     }
 
     /// Follows the leader of this term; false where this is not one.
@@ -255,7 +268,7 @@ extension Replica {
         if self.votes(leader), !self.isLost(leader) { self.electionDeadline = nil } else { self.armElection(now: now) }
     }
 
-    private func isWellFormed(_ append: Message.Append, _ message: Message) -> Bool {
+    func isWellFormed(_ append: Message.Append, _ message: Message) -> Bool {
         var index = append.previousIndex
         var term = append.previousTerm
         guard index < Message.numberLimit, term <= message.term else { return false }
@@ -315,10 +328,12 @@ extension Replica {
         defer { self.checkInvariants() }
         guard mark.index > self.commitIndex, mark.index < Message.numberLimit else { return }
         self.newestSnapshot = mark
+        if !self.isWhole { self.closeHoles(through: mark.index) }
         self.commitIndex = mark.index
-        if self.log.hash(at: mark.index) == mark.hash {
-            self.log.compact(through: mark.index)
+        if self.continues(mark) {
+            self.log.compact(to: mark)
         } else {
+            self.repairs.removeAll()
             self.log.reset(to: mark)
             self.truncations += 1
             self.persistedIndex = 0
@@ -327,6 +342,7 @@ extension Replica {
         self.memberships.removeAll { $0.index <= mark.index || $0.index > self.log.lastIndex }
         self.memberships.insert((mark.index, mark.membership), at: 0)
         self.membershipChanged()
+        self.settleCommit()
         self.noteTicket(into: &effects)
     }
 

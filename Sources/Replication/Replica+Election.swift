@@ -49,6 +49,7 @@ extension Replica {
     /// 2. A restarts. B, by its log, needs A's vote as well, and A denies it: A's log is the better one.
     /// 3. If A, no voter by its own log, did not stand, nobody would ever lead again.
     var mayStand: Bool {
+        if self.isMembershipHidden { return false }
         if self.isVoter { return true }
         let last = self.memberships.count - 1
         guard last > 0, self.memberships[last].index > self.commitIndex else { return false }
@@ -87,7 +88,7 @@ extension Replica {
 
     mutating func beginCandidacy(now: Instant, into effects: inout Effects) {
         guard self.mayStand, !self.isAbstaining, self.fitness == .fit else { return self.armElection(now: now) }
-        if self.isReluctant, !self.hasHeldBack {
+        if self.isReluctant || !self.isWhole, !self.hasHeldBack {
             self.hasHeldBack = true
             return self.armElection(now: now)
         }
@@ -254,8 +255,8 @@ extension Replica {
     /// The asker learns by an append who leads.
     private mutating func showLeadership(to member: MemberID) {
         for at in self.peers.indices where self.peers[at].member == member {
-            if self.peers[at].awaitsSnapshot {
-                // The snapshot goes on; a new round says who sends it.
+            if self.peers[at].awaitsSnapshot || self.isRecovering {
+                // The snapshot goes on, and who recovers sends no entries; a new round says who leads.
                 self.round += 1
             } else {
                 self.peers[at].probe(from: self.peers[at].next)

@@ -49,12 +49,18 @@ extension Replica {
     mutating func answerFromMemory(
         _ leader: MemberID, _ upTo: LogIndex, round: UInt64, into effects: inout Effects
     ) {
+        self.noteReceived(upTo)
+        self.answer(leader, .received(upTo), round: round, into: &effects)
+    }
+
+    /// Up to here the log equals the leader's, and is to be acknowledged as it becomes durable.
+    mutating func noteReceived(_ upTo: LogIndex) {
         if let received = self.receivedUpTo, received.term == self.term {
             self.receivedUpTo = (max(received.index, upTo), self.term)
         } else {
             self.receivedUpTo = (upTo, self.term)
+            self.acknowledgedUpTo = 0
         }
-        self.answer(leader, .received(upTo), round: round, into: &effects)
     }
 
     /// The disk is well again: what was only received is acknowledged as it becomes durable. Nobody would ask, where the
@@ -65,14 +71,20 @@ extension Replica {
             self.receivedUpTo = nil
             return
         }
-        let upTo = min(received.index, self.persistedIndex)
-        if upTo == received.index { self.receivedUpTo = nil }
+        let upTo = min(received.index, self.durableIndex)
+        if upTo == received.index {
+            self.receivedUpTo = nil
+        } else if upTo <= self.acknowledgedUpTo {
+            return
+        }
+        self.acknowledgedUpTo = upTo
         self.answer(leader, .matched(upTo), round: 0, into: &effects)
     }
 
     /// At the leader: the peer has the entries in memory. They leave the window; its disk is as it was.
     mutating func received(_ index: LogIndex, at: Int, now: Instant) {
         self.peers[at].lastProgress = now
+        self.peers[at].received = max(self.peers[at].received, index)
         self.peers[at].acknowledged(through: index)
         self.peers[at].next = max(self.peers[at].next, index + 1)
         if case .probe = self.peers[at].state {

@@ -11,10 +11,6 @@ extension Replica {
         self.held.removeAll(keepingCapacity: true)
         self.quorumLostAt = nil
         self.owesMembership = false
-        self.uncommitted = 0
-        for index in self.commitIndex..<self.log.lastIndex {
-            self.uncommitted += self.log.entry(at: index + 1).payload.count
-        }
         self.round = 0
         for at in self.peers.indices {
             var peer = Progress(
@@ -22,9 +18,17 @@ extension Replica {
             peer.lastProgress = now
             self.peers[at] = peer
         }
+        if self.isWhole { self.beginTerm(into: &effects) } else { self.beginRecovery(now: now) }
+        self.considerQuorum(now: now)
+    }
+
+    mutating func beginTerm(into effects: inout Effects) {
+        self.uncommitted = 0
+        for index in self.commitIndex..<self.log.lastIndex {
+            self.uncommitted += self.log.entry(at: index + 1).payload.count
+        }
         // Commits what stands before it, which may not be counted otherwise (dissertation, section 3.6.2).
         self.appendOwn(.empty, payload: [], wall: self.log.lastTime, into: &effects)
-        self.considerQuorum(now: now)
     }
 
     /// Adds an entry to the leader's own log. Peers get it with the next `flush`, while our disk still writes it.
@@ -48,7 +52,7 @@ extension Replica {
     ) -> ProposeResult {
         defer { self.checkInvariants() }
         guard self.role == .leader, self.transfer == nil, self.fitness == .fit else { return .notLeader }
-        guard !self.hasHoles else { return .recovering }
+        guard !self.isRecovering else { return .recovering }
         guard self.uncommitted < self.configuration.maxUncommittedBytes else { return .full }
         return .accepted(self.appendOwn(kind, payload: payload, wall: wall, into: &effects))
     }
@@ -62,6 +66,7 @@ extension Replica {
         self.quorumLostAt = nil
         self.owesMembership = false
         self.hasCommittedInTerm = false
+        self.isRecovering = false
         self.uncommitted = 0
     }
 
@@ -98,12 +103,24 @@ extension Replica {
     /// What was under way to the peer is lost: find out where the logs meet. Where nothing is known of a peer its log
     /// is taken to be as long as ours, and its answer says better. From the beginning it would get the whole log, or a
     /// snapshot, at each fail-over.
-    private mutating func probeAnew(_ at: Int) {
+    mutating func probeAnew(_ at: Int) {
         let match = self.peers[at].match
         self.peers[at].probe(from: match > 0 ? match + 1 : self.log.lastIndex + 1)
     }
 
     // MARK: Connections
+
+    /// The member answers in a later run than before, or for the first time: what it acknowledged may be gone, where its
+    /// disk is damaged. To be called before `connected`.
+    ///
+    /// 1. B acknowledges 143 and restarts with less, or with a hole at 100.
+    /// 2. Its leader, sure that B has 143, ignores each "my log ends at 71", and never sends B what it lacks.
+    public mutating func restarted(_ member: MemberID) {
+        for at in self.peers.indices where self.peers[at].member == member {
+            self.peers[at].match = 0
+            self.peers[at].received = 0
+        }
+    }
 
     /// A data connection is up: what was under way to its node is lost. It leads to one incarnation of the node; what
     /// another was sent arrives nowhere.
@@ -118,6 +135,7 @@ extension Replica {
             self.armElection(now: now)
         }
         if !self.connectedMembers.contains(member) { self.connectedMembers.append(member) }
+        if !self.log.isWhole { self.filling.connected(member, now: now) }
         for at in self.peers.indices where self.peers[at].member == member {
             self.peers[at].isConnected = true
             self.peers[at].commitSent = 0
@@ -133,6 +151,7 @@ extension Replica {
     public mutating func disconnected(_ node: NodeID, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
         self.connectedMembers.removeAll { $0.node == node }
+        if self.filling.asked?.member.node == node { self.filling.asked = nil }
         for at in self.peers.indices where self.peers[at].member.node == node {
             self.peers[at].isConnected = false
             if case .snapshot = self.peers[at].state { continue }
@@ -149,6 +168,11 @@ extension Replica {
         defer { self.checkInvariants() }
         guard self.role == .leader, let successor = self.successor(node) else { return false }
         self.transfer = (successor, now + 2 * self.configuration.electionTimeout, false)
+        if self.isRecovering {
+            // There is nothing to catch it up with, and nobody to wait for: it wins if its log is no worse than ours.
+            self.transfer?.isSent = true
+            effects.sendNow.append(self.message(to: successor, .timeoutNow))
+        }
         self.considerTransfer(into: &effects)
         return true
     }
@@ -182,7 +206,7 @@ extension Replica {
 
     mutating func receiveTimeoutNow(_ message: Message, now: Instant, into effects: inout Effects) {
         guard message.term == self.term, message.from == self.leader, self.isVoter, !self.isAbstaining,
-            self.fitness == .fit
+            self.fitness == .fit, !self.isMembershipHidden
         else { return }
         self.isTransferCandidate = true
         self.stand(now: now, into: &effects)

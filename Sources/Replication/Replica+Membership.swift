@@ -7,8 +7,9 @@ extension Replica {
         voters: [MemberID], learners: [MemberID], wall: WallTime, now: Instant, into effects: inout Effects
     ) -> ProposeResult {
         defer { self.checkInvariants() }
-        guard self.role == .leader, self.transfer == nil, self.hasCommittedInTerm else { return .notLeader }
-        guard !self.hasHoles else { return .recovering }
+        guard self.role == .leader, self.transfer == nil else { return .notLeader }
+        guard !self.isRecovering else { return .recovering }
+        guard self.hasCommittedInTerm else { return .notLeader }
         let current = self.memberships[self.memberships.count - 1]
         guard current.membership.outgoing.isEmpty, current.index <= self.commitIndex, !voters.isEmpty else {
             return .full

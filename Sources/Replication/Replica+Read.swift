@@ -7,6 +7,8 @@ extension Replica {
     public mutating func read(ticket: UInt64, now: Instant, into effects: inout Effects) {
         defer { self.checkInvariants() }
         if self.role == .leader {
+            // Who recovers says nothing: the caller asks again in a while, and nothing piles up here.
+            guard !self.isRecovering else { return }
             self.readsWaiting.append(WaitingRead(ticket: ticket, from: nil, index: 0))
         } else if let leader = self.leader {
             effects.sendNow.append(self.message(to: leader, .readIndex(ticket: ticket)))
@@ -19,15 +21,14 @@ extension Replica {
         guard self.role == .leader, self.readsWaiting.count < 4096 else {
             return effects.sendNow.append(self.message(to: message.from, .readIndexReply(ticket: ticket, index: nil)))
         }
+        guard !self.isRecovering else { return }
         self.readsWaiting.append(WaitingRead(ticket: ticket, from: message.from, index: 0))
     }
 
     /// Starts a round for the reads that wait, where none is under way and the commit index is the group's own: a new
     /// leader does not know what is committed before an entry of its term is.
     mutating func startRound(now: Instant, into effects: inout Effects) {
-        guard !self.readsWaiting.isEmpty, self.readsOfRound.isEmpty, self.hasCommittedInTerm, !self.hasHoles else {
-            return
-        }
+        guard !self.readsWaiting.isEmpty, self.readsOfRound.isEmpty, self.hasCommittedInTerm else { return }
         swap(&self.readsWaiting, &self.readsOfRound)
         for at in self.readsOfRound.indices { self.readsOfRound[at].index = self.commitIndex }
         self.round += 1

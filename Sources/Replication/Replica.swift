@@ -30,15 +30,15 @@ public struct ReplicaConfiguration: Sendable {
 public struct RestoredReplica: Sendable {
     public var hardState: HardState
     public var snapshot: SnapshotMark?
-    /// By index; with the holes contiguous from the snapshot on.
+    /// By index, from the snapshot on; with the holes contiguous.
     public var entries: [Entry]
     /// Members where neither the snapshot nor an entry says otherwise.
     public var membership: Membership
-    /// Entries that are unreadable, by index: the replica votes by what it had, and proposes nothing.
+    /// By index. The last entry's term is known, be it a hole.
     public var holes: [Hole]
 
     public init(
-        hardState: HardState, snapshot: SnapshotMark?, entries: [Entry], membership: Membership, holes: [Hole]
+        hardState: HardState, snapshot: SnapshotMark?, entries: [Entry], membership: Membership, holes: [Hole] = []
     ) {
         self.hardState = hardState
         self.snapshot = snapshot
@@ -67,19 +67,29 @@ public struct Replica: ~Copyable {
     public internal(set) var persistedIndex: LogIndex
     /// A leader's: an entry of its own term is committed, so that its commit index is the group's.
     public internal(set) var hasCommittedInTerm = false
-    public let holes: [Hole]
-    public var hasHoles: Bool { !self.holes.isEmpty }
+    /// Leads, and closes the holes of its log first: it proposes nothing, sends no entry and confirms no read.
+    public internal(set) var isRecovering = false
 
     var random: Random
     var hardStateVersion: UInt64 = 0
     var persistedHardStateVersion: UInt64 = 0
     var truncations: UInt64 = 0
+    var repairsWritten: UInt64 = 0
+    /// Holes that are filled, and not yet durably, by the number of the write. Nearly always empty.
+    var repairs: [(index: LogIndex, number: UInt64)] = []
+    /// Holes: how far the leaders' commit index is known to reach beyond the first.
+    var knownCommit: LogIndex = 0
+    /// Holes of which nothing is known: up to here the leader of this term has shown entries that may be theirs.
+    var assumed: (index: LogIndex, entryTerm: Term, leaderTerm: Term)?
+    var filling = Filling()
     var isAbstaining = false
     /// What the disk can do.
     public internal(set) var fitness = Fitness.fit
     /// Taken in by a replica that is not fit: bytes, and how far its log equals that of the leader of the term.
     var memoryBytes = 0
     var receivedUpTo: (index: LogIndex, term: Term)?
+    /// What was acknowledged last of that.
+    var acknowledgedUpTo: LogIndex = 0
     /// Has nothing to serve from: others are to stand first. Stands all the same where nobody else came to lead within an
     /// election timeout, as its log may be the best there is.
     public var isReluctant = false
@@ -138,15 +148,13 @@ public struct Replica: ~Copyable {
     public init(_ configuration: ReplicaConfiguration, restored: RestoredReplica, now: Instant) {
         self.configuration = configuration
         self.hardState = restored.hardState
-        let firstHole = restored.holes.first?.index ?? .max
-        self.log = Log(base: restored.snapshot, entries: Array(restored.entries.prefix { $0.index < firstHole }))
+        self.log = Log(base: restored.snapshot, entries: restored.entries, holes: restored.holes)
         self.newestSnapshot = restored.snapshot
         self.commitIndex = restored.snapshot?.index ?? 0
         self.persistedIndex = self.log.lastIndex
-        self.holes = restored.holes
         self.random = Random(seed: configuration.seed)
         self.memberships = [(restored.snapshot?.index ?? 0, restored.snapshot?.membership ?? restored.membership)]
-        for entry in restored.entries where entry.kind == .membership && entry.index < firstHole {
+        for entry in restored.entries where entry.kind == .membership {
             if let membership = Membership(encoded: entry.payload) {
                 self.memberships.append((entry.index, membership))
             }
@@ -179,7 +187,7 @@ public struct Replica: ~Copyable {
 
     /// Highest index known to be durable at a member: at the leader, of each; elsewhere only of itself.
     public func matchIndex(of member: MemberID) -> LogIndex {
-        if member == self.configuration.me { return self.persistedIndex }
+        if member == self.configuration.me { return self.durableIndex }
         for peer in self.peers where peer.member == member { return self.role == .leader ? peer.match : 0 }
         return 0
     }
@@ -188,6 +196,7 @@ public struct Replica: ~Copyable {
     public var deadline: Instant? {
         var earliest = self.role == .leader ? nil : self.electionDeadline
         func consider(_ instant: Instant) { earliest = min(earliest ?? instant, instant) }
+        if !self.log.isWhole { consider(self.filling.deadline) }
         for request in self.held { consider(request.until) }
         if self.role == .leader {
             if let quorumLostAt { consider(quorumLostAt + self.configuration.electionTimeout) }
@@ -206,7 +215,7 @@ public struct Replica: ~Copyable {
         defer { self.checkInvariants() }
         guard message.group == self.configuration.group, message.to == self.configuration.me,
             message.from != self.configuration.me, message.term < Message.numberLimit,
-            self.isMember(message.from) || message.term >= self.term
+            self.isMember(message.from) || message.term >= self.term || message.isOfHoles
         else { return }
         switch message.body {
         case .preVote(let candidacy): self.receivePreVote(message, candidacy, now: now, into: &effects)
@@ -223,6 +232,8 @@ public struct Replica: ~Copyable {
             } else {
                 effects.failedReads.append(ticket)
             }
+        case .entriesWanted(let wanted): self.receiveEntriesWanted(message, wanted, into: &effects)
+        case .entries(let answers): self.receiveEntries(message, answers, now: now, into: &effects)
         }
     }
 
@@ -239,6 +250,7 @@ public struct Replica: ~Copyable {
             if self.role == .leader { self.advanceCommit() }
             self.acknowledgeReceived(into: &effects)
         }
+        if !self.repairs.isEmpty { self.repairsPersisted(through: ticket.repairs, into: &effects) }
         if self.role == .candidate { self.considerElected(now: now, into: &effects) }
     }
 
@@ -261,7 +273,12 @@ public struct Replica: ~Copyable {
             self.receive(message, now: now, into: &effects)
         }
         self.settleMembership(now: now, into: &effects)
-        guard self.role == .leader else { return }
+        if self.role == .leader { self.flushLeader(now: now, into: &effects) }
+        // After the append that says who leads: what is said of missing entries counts in this term alone.
+        if !self.log.isWhole { self.considerFilling(now: now, into: &effects) }
+    }
+
+    private mutating func flushLeader(now: Instant, into effects: inout Effects) {
         if self.owesQuorumCheck {
             self.owesQuorumCheck = false
             self.considerQuorum(now: now)
@@ -296,6 +313,7 @@ public struct Replica: ~Copyable {
         self.log.truncate(after: index)
         self.truncations += 1
         self.persistedIndex = min(self.persistedIndex, index)
+        if !self.repairs.isEmpty { self.repairs.removeAll { $0.index > index } }
         effects.writes.append(.truncate(self.configuration.group, after: index))
         var isChanged = false
         while self.memberships.count > 1, self.memberships[self.memberships.count - 1].index > index {
@@ -308,7 +326,8 @@ public struct Replica: ~Copyable {
 
     func noteTicket(into effects: inout Effects) {
         effects.ticket = WriteTicket(
-            lastIndex: self.log.lastIndex, hardStateVersion: self.hardStateVersion, truncations: self.truncations)
+            lastIndex: self.log.lastIndex, hardStateVersion: self.hardStateVersion, truncations: self.truncations,
+            repairs: self.repairsWritten)
     }
 
     func message(to member: MemberID, _ body: Message.Body, term: Term? = nil) -> Message {
@@ -326,6 +345,10 @@ public struct Replica: ~Copyable {
         invariant(
             self.persistedIndex <= self.log.lastIndex, "durable \(self.persistedIndex) beyond \(self.log.lastIndex)")
         invariant(self.log.lastTerm <= self.term, "last term \(self.log.lastTerm) beyond \(self.term)")
+        if let hole = self.log.holes.first {
+            invariant(self.commitIndex < hole.index, "commit \(self.commitIndex) beyond the hole at \(hole.index)")
+            invariant(self.role != .leader || self.isRecovering, "leads with a hole at \(hole.index)")
+        }
         if self.role == .leader {
             invariant(
                 self.leader == self.configuration.me, "leads, and holds \(String(describing: self.leader)) for leader")

@@ -15,6 +15,8 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case wiped, oldCopy, diskLost, learner, promoted, votingChanged
         case snapshotDamaged = 64
         case snapshotRepaired, stateHealed, snapshotRot
+        case holesFound = 72
+        case holesFilled, holesUnrecoverable, entriesDiscarded, logWhole
     }
 
     /// Simulated time since the run began.
@@ -88,6 +90,12 @@ extension TraceEvent: CustomStringConvertible {
         case .snapshotDamaged: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is bad"
         case .snapshotRepaired: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) is rebuilt"
         case .stateHealed: "group \(GroupID(rawValue: self.a)): state and snapshot are good again"
+        case .holesFound:
+            "group \(GroupID(rawValue: self.a)): misses \(self.b >> 48) entries from \(self.b & 0xffff_ffff_ffff) on"
+        case .holesFilled: "group \(GroupID(rawValue: self.a)): \(self.b) entries came from others"
+        case .holesUnrecoverable: "group \(GroupID(rawValue: self.a)): nobody within reach has entry \(self.b)"
+        case .entriesDiscarded: "group \(GroupID(rawValue: self.a)): discards its log from \(self.b) on"
+        case .logWhole: "group \(GroupID(rawValue: self.a)): its log is whole again"
         case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }

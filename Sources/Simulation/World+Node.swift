@@ -309,6 +309,12 @@ extension World {
         case .healed(let group):
             self.counts.healed += 1
             self.note(.stateHealed, node, raw(group))
+        case .holesFound(let group, let count, let first, _):
+            self.note(.holesFound, node, raw(group), UInt64(count) << 48 | first)
+        case .holesFilled(let group, let count, _): self.note(.holesFilled, node, raw(group), UInt64(count))
+        case .holesUnrecoverable(let group, let first, _): self.note(.holesUnrecoverable, node, raw(group), first)
+        case .entriesDiscarded(let group, let first, _): self.note(.entriesDiscarded, node, raw(group), first)
+        case .logWhole(let group): self.note(.logWhole, node, raw(group))
         case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost, .fileDamaged, .journalDamaged,
             .journalRepaired:
             break

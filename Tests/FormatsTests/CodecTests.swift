@@ -152,6 +152,32 @@ import Testing
                 bytes: self.bytes(&random, random.below(300)))
         case 21: return .snapshotWanted(group: group, atLeast: random.next())
         case 22: return .checkpointWanted(group: group)
+        case 23:
+            return replica(
+                .entriesWanted(
+                    (0..<random.below(5)).map { _ in
+                        Message.WantedEntry(
+                            index: random.next(), term: random.chance(1, in: 2) ? random.next() : nil,
+                            hash: random.chance(1, in: 2)
+                                ? Hash128(low: random.next(), high: random.next()) : nil)
+                    }))
+        case 24:
+            return replica(
+                .entries(
+                    (0..<random.below(5)).map { _ in
+                        switch random.below(4) {
+                        case 0: return .absent(random.next())
+                        case 1: return .damaged(random.next())
+                        case 2: return .compacted(random.next())
+                        default:
+                            return .entry(
+                                Entry(
+                                    group: group, index: random.next(), term: random.next(),
+                                    time: WallTime(nanoseconds: random.next()), kind: .commands,
+                                    payload: self.bytes(&random, random.below(100)),
+                                    previousHash: Hash128(low: random.next(), high: random.next()), key: Self.key))
+                        }
+                    }))
         default: return .runs(self.runs(&random))
         }
     }
@@ -166,7 +192,7 @@ import Testing
         return try result.get()
     }
 
-    @Test(arguments: 0..<24) func messagesRoundTrip(kind: Int) throws {
+    @Test(arguments: 0..<26) func messagesRoundTrip(kind: Int) throws {
         for seed in 0..<20 as Range<UInt64> {
             var random = Random(seed: seed)
             let message = self.message(kind, &random)
@@ -180,7 +206,7 @@ import Testing
     }
 
     /// With their checksum made right again, so that what lies behind it is reached.
-    @Test(arguments: 0..<24) func mutatedMessagesAreRefusedOrRead(kind: Int) {
+    @Test(arguments: 0..<26) func mutatedMessagesAreRefusedOrRead(kind: Int) {
         var refused = 0
         var read = 0
         for seed in 0..<150 as Range<UInt64> {
@@ -219,9 +245,24 @@ import Testing
         var frame = self.bytes(&random, random.below(300))
         #expect(throws: MalformedBytes.self) { try self.decode(frame) }
         guard frame.count > 5 else { return }
-        frame[4] = UInt8(random.below(24))
+        frame[4] = UInt8(random.below(48))
         frame.replace(at: 0, littleEndian: CRC32C.of(frame[4...]))
         _ = try? self.decode(frame)
+    }
+
+    /// A count beyond the limit is refused before anything is made of it.
+    @Test(arguments: [UInt32(Message.maxWantedEntries) + 1, .max], [44, 45] as [UInt8])
+    func moreEntriesThanOneMessageMayNameAreRefused(count: UInt32, kind: UInt8) {
+        var random = Random(seed: 1)
+        var frame: [UInt8] = [0, 0, 0, 0, kind]
+        frame.append(littleEndian: UInt64(1))
+        frame.append(self.member(&random))
+        frame.append(self.member(&random))
+        frame.append(littleEndian: UInt64(1))
+        frame.append(littleEndian: count)
+        frame += [UInt8](repeating: 0, count: 9 * 65)
+        frame.replace(at: 0, littleEndian: CRC32C.of(frame[4...]))
+        #expect(throws: MalformedBytes.self) { try self.decode(frame) }
     }
 
     @Test func entriesHaveToFollowEachOther() {

@@ -318,10 +318,14 @@ import Testing
 
     @Test func aReplicaWithHolesRefusesProposalsMembersAndReads() {
         let cluster = Cluster(voters: [1])
-        cluster.crash(1)
-        cluster.restart(1, holes: [Hole(index: 1)])
-        cluster.timeOut(1)
+        cluster.elect(1)
+        cluster.propose(1)
         cluster.settle()
+        cluster.restart(1, withHolesAt: 2)
+        cluster.`repeat`(until: { cluster.leaders == [1] }) {
+            cluster.timeOut(1)
+            cluster.settle()
+        }
         #expect(cluster.leaders == [1], "it votes, and may win")
         #expect(cluster.propose(1) == .recovering)
         #expect(cluster.change(1, voters: [1], learners: [2]) == .recovering)

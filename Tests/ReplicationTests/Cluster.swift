@@ -212,10 +212,11 @@ final class Cluster {
         }
     }
 
-    func restart(_ number: UInt32, holes: [Hole] = []) {
+    func restart(_ number: UInt32) {
         self.seed += 1
-        self[number].restart(seed: self.seed, holes: holes, now: self.now)
+        self[number].restart(seed: self.seed, now: self.now)
         for other in self.members where other.isAlive && other !== self[number] {
+            other.replica.restarted(member(number))
             self.reconnect(number, other.id.node.rawValue)
         }
     }
@@ -258,7 +259,26 @@ final class Cluster {
     }
 }
 
+extension Cluster {
+    /// Entries of a dead member rot.
+    func rot(_ number: UInt32, _ indexes: LogIndex..., isHeaderKnown: Bool = true) {
+        for index in indexes { self[number].disk.rot(index, isHeaderKnown: isHeaderKnown) }
+    }
+
+    /// The member is killed, its entries rot, and it is back.
+    func restart(_ number: UInt32, withHolesAt indexes: LogIndex..., isHeaderKnown: Bool = true) {
+        self.crash(number)
+        for index in indexes { self[number].disk.rot(index, isHeaderKnown: isHeaderKnown) }
+        self.restart(number)
+    }
+}
+
 extension Message {
+    var answers: [EntryAnswer] { if case .entries(let answers) = self.body { answers } else { [] } }
+    var wanted: [WantedEntry] { if case .entriesWanted(let wanted) = self.body { wanted } else { [] } }
+    var received: LogIndex? {
+        if case .appendReply(let reply) = self.body, case .received(let index) = reply.outcome { index } else { nil }
+    }
     var isVoteRequest: Bool { if case .vote = self.body { true } else { false } }
     var isPreVoteRequest: Bool { if case .preVote = self.body { true } else { false } }
     var isGrantedVote: Bool { self.body == .voteReply(granted: true) }

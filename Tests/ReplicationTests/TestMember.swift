@@ -17,8 +17,12 @@ func payload(_ value: UInt8, count: Int = 1) -> [UInt8] { [UInt8](repeating: val
 struct Disk {
     var hardState = HardState.initial
     var snapshot: SnapshotMark?
-    /// Those after the snapshot, contiguous.
+    /// Those after the snapshot, contiguous; also those whose bytes are bad, so that a test knows what they were.
     var entries: [Entry] = []
+    /// What is still known of entries whose bytes are bad.
+    private(set) var holes: [LogIndex: Hole] = [:]
+    /// Those that truncations took, until somebody asks.
+    var truncated: [Entry] = []
 
     enum Write {
         case log(LogWrite)
@@ -39,7 +43,11 @@ struct Disk {
             defer { self.hardState = state }
             return isLater ? nil : "hard state \(state) after \(self.hardState)"
         case .log(.truncate(_, let after)):
-            while let last = self.entries.last, last.index > after { self.entries.removeLast() }
+            while let last = self.entries.last, last.index > after {
+                self.entries.removeLast()
+                self.holes[last.index] = nil
+                self.truncated.append(last)
+            }
         case .log(.append(let entry)):
             if entry.index <= self.baseIndex { return nil }
             guard entry.index == self.lastIndex + 1 else { return "entry \(entry.index) after \(self.lastIndex)" }
@@ -47,13 +55,41 @@ struct Disk {
         case .log(.repair(let entry)):
             if entry.index <= self.baseIndex { return nil }
             guard entry.index <= self.lastIndex else { return "repair of \(entry.index) after \(self.lastIndex)" }
+            guard self.holes[entry.index] != nil else { return "repair of \(entry.index), which is no hole" }
             self.entries[Int(entry.index - self.baseIndex - 1)] = entry
+            self.holes[entry.index] = nil
         case .snapshot(let mark):
             guard mark.index > self.baseIndex else { return nil }
             self.snapshot = mark
             self.entries.removeAll { $0.index <= mark.index }
+            for index in self.holes.keys where index <= mark.index { self.holes[index] = nil }
         }
         return nil
+    }
+
+    /// The entry's bytes rot.
+    /// - Parameter isHeaderKnown: one of the two copies of its header is good. Else its index is all that it tells itself.
+    mutating func rot(_ index: LogIndex, isHeaderKnown: Bool = true) {
+        let entry = self.entries[Int(index - self.baseIndex - 1)]
+        self.holes[index] =
+            isHeaderKnown
+            ? Hole(
+                index: index, term: entry.term, hash: entry.hash, previousHash: entry.previousHash, time: entry.time,
+                kind: entry.kind)
+            : Hole(index: index)
+    }
+
+    /// What recovery reads.
+    func restored(_ founders: Membership) -> RestoredReplica {
+        var holes = self.holes.values.sorted { $0.index < $1.index }
+        if let last = holes.last, last.index == self.lastIndex {
+            // A batch names the log's end.
+            holes[holes.count - 1].term = self.entries.last!.term
+        }
+        return RestoredReplica(
+            hardState: self.hardState, snapshot: self.snapshot,
+            entries: self.entries.filter { self.holes[$0.index] == nil },
+            membership: founders, holes: holes)
     }
 
     /// Whether the entry, or a snapshot that covers it, is durable.
@@ -94,6 +130,8 @@ final class TestMember {
     var failedReads: [UInt64] = []
     var snapshotsNeeded: [MemberID] = []
     var divergences: [LogIndex] = []
+    var filled: [LogIndex] = []
+    var discarded: [ClosedRange<LogIndex>] = []
     /// Entries given to the disk, since last asked.
     var appended: [Entry] = []
     /// Faults of what the replica asked of its disk.
@@ -104,13 +142,7 @@ final class TestMember {
         self.founders = founders
         self.configuration = configuration
         self.disk = disk
-        self.replica = Replica(configuration, restored: Self.restored(disk, founders), now: now)
-    }
-
-    private static func restored(_ disk: Disk, _ founders: Membership, holes: [Hole] = []) -> RestoredReplica {
-        RestoredReplica(
-            hardState: disk.hardState, snapshot: disk.snapshot, entries: disk.entries, membership: founders,
-            holes: holes)
+        self.replica = Replica(configuration, restored: disk.restored(founders), now: now)
     }
 
     /// What is not durable is gone.
@@ -124,11 +156,10 @@ final class TestMember {
         self.appended.removeAll()
     }
 
-    func restart(seed: UInt64, holes: [Hole] = [], now: Instant) {
+    func restart(seed: UInt64, now: Instant) {
         var configuration = self.configuration
         configuration.seed = seed
-        self.replica = Replica(
-            configuration, restored: Self.restored(self.disk, self.founders, holes: holes), now: now)
+        self.replica = Replica(configuration, restored: self.disk.restored(self.founders), now: now)
         self.effects = Effects()
         self.run += 1
         self.isAlive = true
@@ -154,6 +185,8 @@ final class TestMember {
         self.failedReads += self.effects.failedReads
         self.snapshotsNeeded += self.effects.snapshotsNeeded
         self.divergences += self.effects.divergences.map { $0.index }
+        self.filled += self.effects.filled.map(\.index)
+        self.discarded += self.effects.discarded
         self.effects = Effects()
         let isOwn = !batch.writes.isEmpty || batch.installed != nil
         if !isOwn, let last = self.batches.indices.last {
@@ -180,6 +213,13 @@ final class TestMember {
     // `#expect` copies what it asks, and a replica cannot be copied.
     var isTransferring: Bool { self.replica.isTransferring }
     var hasCommittedInTerm: Bool { self.replica.hasCommittedInTerm }
+    var isRecovering: Bool { self.replica.isRecovering }
+    var isWhole: Bool { self.replica.isWhole }
+    var isFillingFruitless: Bool { self.replica.isFillingFruitless }
+    var mayStandForElection: Bool { self.replica.mayStandForElection }
+    var durableIndex: LogIndex { self.replica.durableIndex }
+    var snapshotWantedAt: LogIndex? { self.replica.snapshotWanted?.index }
+    func isIncomplete(_ number: UInt32) -> Bool { self.replica.isIncomplete(member(number)) }
     var isInChange: Bool { !self.replica.membership.outgoing.isEmpty }
 
     /// What a snapshot of this member's state at an index is called.

@@ -71,6 +71,19 @@ final class CoreCluster {
     /// Its directory is emptied; it is formatted from the seed again.
     func wipe(_ node: UInt32) { self.disks[node] = Disk(member: self.founders[Int(node) - 1]) }
 
+    /// An entry in the journal of a node that is down rots; one copy of its header does not.
+    func rot(_ node: UInt32, _ index: LogIndex, of id: GroupID = .default) {
+        var group = self.disks[node]!.groups[id]!
+        let at = group.entries.firstIndex { $0.index == index }!
+        let entry = group.entries.remove(at: at)
+        group.holes.append(
+            Hole(
+                index: index, term: entry.term, hash: entry.hash, previousHash: entry.previousHash, time: entry.time,
+                kind: entry.kind))
+        group.holes.sort { $0.index < $1.index }
+        self.disks[node]!.groups[id] = group
+    }
+
     private func drop(_ link: [UInt32], isRefused: Bool) {
         self.links.remove(link)
         for (node, other) in [(link[0], link[1]), (link[1], link[0])] {
@@ -197,9 +210,15 @@ final class CoreCluster {
             case .entry(let entry):
                 group.entries.removeAll { $0.index >= entry.index }
                 group.entries.append(entry)
-            case .truncate(_, let after): group.entries.removeAll { $0.index > after }
+            case .truncate(_, let after):
+                group.entries.removeAll { $0.index > after }
+                group.holes.removeAll { $0.index > after }
             case .hardState(_, let state): group.hardState = state
-            case .snapshot, .end, .repair, .hole: fatalError("no snapshots and no damage here")
+            case .repair(let entry):
+                group.holes.removeAll { $0.index == entry.index }
+                group.entries.append(entry)
+                group.entries.sort { $0.index < $1.index }
+            case .snapshot, .end, .hole: fatalError("no snapshots here")
             }
             self.disks[node]!.groups[record.group] = group
         }

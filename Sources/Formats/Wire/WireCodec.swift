@@ -32,6 +32,8 @@ public enum WireCodec {
         case snapshotBlocks = 41
         case snapshotWanted = 42
         case checkpointWanted = 43
+        case entriesWanted = 44
+        case entries = 45
     }
 
     // MARK: Encoding
@@ -170,6 +172,34 @@ public enum WireCodec {
             out.append(littleEndian: ticket)
             out.append(index == nil ? 0 : 1)
             out.append(littleEndian: index ?? 0)
+        case .entriesWanted(let wanted):
+            head(.entriesWanted)
+            out.append(littleEndian: UInt32(wanted.count))
+            for entry in wanted {
+                out.append(littleEndian: entry.index)
+                out.append((entry.term == nil ? 0 : 1) | (entry.hash == nil ? 0 : 2))
+                if let term = entry.term { out.append(littleEndian: term) }
+                if let hash = entry.hash { out.append(hash) }
+            }
+        case .entries(let answers):
+            head(.entries)
+            out.append(littleEndian: UInt32(answers.count))
+            for answer in answers {
+                switch answer {
+                case .entry(let entry):
+                    out.append(1)
+                    Self.encode(entry, into: &out)
+                case .absent(let index):
+                    out.append(2)
+                    out.append(littleEndian: index)
+                case .damaged(let index):
+                    out.append(3)
+                    out.append(littleEndian: index)
+                case .compacted(let index):
+                    out.append(4)
+                    out.append(littleEndian: index)
+                }
+            }
         }
     }
 
@@ -267,7 +297,7 @@ public enum WireCodec {
         case .checkpointWanted:
             return .checkpointWanted(group: group)
         case .preVote, .preVoteReply, .vote, .voteReply, .append, .appendReply, .timeoutNow, .readIndex,
-            .readIndexReply:
+            .readIndexReply, .entriesWanted, .entries:
             let from = try reader.member()
             let to = try reader.member()
             let term = try reader.read(UInt64.self)
@@ -342,6 +372,33 @@ public enum WireCodec {
             let isKnown = try reader.read(UInt8.self) == 1
             let index = try reader.read(UInt64.self)
             return .readIndexReply(ticket: ticket, index: isKnown ? index : nil)
+        case .entriesWanted:
+            let count = Int(try reader.read(UInt32.self))
+            guard count <= Message.maxWantedEntries else { throw MalformedBytes("too many entries wanted") }
+            var wanted: [Message.WantedEntry] = []
+            for _ in 0..<count {
+                let index = try reader.read(UInt64.self)
+                let flags = try reader.read(UInt8.self)
+                guard flags <= 3 else { throw MalformedBytes("unknown flags of an entry that is wanted") }
+                let term = flags & 1 == 0 ? nil : try reader.read(UInt64.self)
+                let hash = flags & 2 == 0 ? nil : try reader.hash()
+                wanted.append(Message.WantedEntry(index: index, term: term, hash: hash))
+            }
+            return .entriesWanted(wanted)
+        case .entries:
+            let count = Int(try reader.read(UInt32.self))
+            guard count <= Message.maxWantedEntries else { throw MalformedBytes("too many answers") }
+            var answers: [Message.EntryAnswer] = []
+            for _ in 0..<count {
+                switch try reader.read(UInt8.self) {
+                case 1: answers.append(.entry(try Self.entry(&reader, group: group, key: key)))
+                case 2: answers.append(.absent(try reader.read(UInt64.self)))
+                case 3: answers.append(.damaged(try reader.read(UInt64.self)))
+                case 4: answers.append(.compacted(try reader.read(UInt64.self)))
+                default: throw MalformedBytes("an unknown answer about an entry")
+                }
+            }
+            return .entries(answers)
         case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs,
             .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted:
             throw MalformedBytes("not a replica's message")

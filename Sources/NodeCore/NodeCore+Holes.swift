@@ -1,0 +1,95 @@
+import Catalog
+import Formats
+package import Replication
+
+/// What a group does about entries of its log that are missing. The replica fills them (`Replica+Holes`); here are the
+/// snapshots that cover what peers have compacted, and the account.
+struct HoleRepair {
+    let began: Instant
+    /// Filled, since it was last told.
+    var filled = 0
+    var bytes = 0
+    var toldAt: Instant
+    /// When a snapshot was asked for last.
+    var snapshotAsked: Instant?
+    /// It was said that nobody has them.
+    var isHopeless = false
+}
+
+extension NodeCore {
+    /// A peer's snapshot is asked for again after so long.
+    private static let patience = Nanoseconds.seconds(1)
+    /// After so long it is told that nobody has what is missing.
+    private static let hope = Nanoseconds.seconds(10)
+
+    /// At the start: what the journal does not have.
+    func beginHoleRepair(of group: Group) {
+        let holes = group.replica.log.holes
+        guard let first = holes.first, let last = holes.last else { return }
+        group.holes = HoleRepair(began: self.now, toldAt: self.now)
+        self.effects.events.append(
+            .holesFound(group.id, count: holes.count, first: first.index, last: last.index))
+        self.incidents.damaged(.rot, run: self.configuration.run, window: 0, now: self.now, wall: self.wall)
+    }
+
+    /// After each turn.
+    func followHoleRepair(of group: Group) {
+        for (_, bytes) in group.effects.filled {
+            group.holes!.filled += 1
+            group.holes!.bytes += bytes
+            group.holes!.isHopeless = false
+        }
+        group.effects.filled.removeAll(keepingCapacity: true)
+        for range in group.effects.discarded {
+            self.effects.events.append(
+                .entriesDiscarded(group.id, first: range.lowerBound, last: range.upperBound))
+            self.incidents.repaired(
+                .rot, bytes: 0,
+                action: "log of \(group.id): \(range.lowerBound) to \(range.upperBound) discarded, never acknowledged")
+        }
+        group.effects.discarded.removeAll(keepingCapacity: true)
+        guard group.replica.isWhole else { return }
+        self.tellFilled(group)
+        group.holes = nil
+        self.effects.events.append(.logWhole(group.id))
+        self.settleRot()
+        self.effects.wantsTurn = true
+    }
+
+    private func tellFilled(_ group: Group) {
+        guard let repair = group.holes, repair.filled > 0 else { return }
+        group.holes!.filled = 0
+        group.holes!.bytes = 0
+        group.holes!.toldAt = self.now
+        self.effects.events.append(.holesFilled(group.id, count: repair.filled, bytes: repair.bytes))
+        self.incidents.repaired(
+            .rot, bytes: repair.bytes, action: "log of \(group.id): \(repair.filled) entries fetched")
+    }
+
+    func superviseHoles(of group: Group) {
+        guard let repair = group.holes else { return }
+        if self.now - repair.toldAt >= Self.hope { self.tellFilled(group) }
+        if let wanted = group.replica.snapshotWanted, group.incoming == nil,
+            self.now - (repair.snapshotAsked ?? Instant(nanoseconds: 0)) >= Self.patience
+        {
+            group.holes!.snapshotAsked = self.now
+            // A leader sends its own. Who leads itself, or has no leader, borrows one.
+            self.effects.messages.append(
+                (wanted.from.node, .snapshotWanted(group: group.id, atLeast: wanted.index)))
+        }
+        guard !repair.isHopeless, self.now - repair.began >= Self.hope, group.replica.isFillingFruitless,
+            group.incoming == nil, let first = group.replica.log.holes.first
+        else { return }
+        group.holes!.isHopeless = true
+        self.effects.events.append(
+            .holesUnrecoverable(group.id, first: first.index, count: group.replica.log.holes.count))
+    }
+
+    /// Where this node does not lead: its newest snapshot, for a log that it belongs to by its hash.
+    func lendSnapshot(of group: Group, atLeast: LogIndex, to member: MemberID) {
+        guard let mark = group.checkpoint.durable, mark.index >= atLeast, group.healing == nil else { return }
+        group.outgoing.append(
+            OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now, sentAt: self.now, isLent: true))
+        self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))
+    }
+}

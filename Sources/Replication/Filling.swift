@@ -1,0 +1,221 @@
+/// How far a replica has come in asking others for the entries that it misses: one at a time, each that is connected once
+/// in a round, with a pause after a round in which nothing came.
+struct Filling {
+    var asked: (member: MemberID, at: Instant)?
+    /// In this round.
+    private var tried: [MemberID] = []
+    private var pausedUntil = Instant(nanoseconds: 0)
+    /// What a leader was told in its own term: entries that a member never had.
+    private var denials: [(member: MemberID, index: LogIndex)] = []
+    /// Up to where members have compacted what was wanted of them.
+    private var compacted: [(member: MemberID, through: LogIndex)] = []
+    /// Rounds since something came.
+    private(set) var fruitlessRounds = 0
+
+    /// An answer that stays away for so long is not waited for.
+    static let patience = Nanoseconds.seconds(1)
+    static let pause = Nanoseconds.milliseconds(300)
+
+    var deadline: Instant {
+        if let asked { return asked.at + Self.patience }
+        return self.pausedUntil
+    }
+
+    /// Whom to ask now; nil where it is to wait. `hasEnded`: all were asked.
+    mutating func next(of members: [MemberID], now: Instant) -> (member: MemberID?, hasEnded: Bool) {
+        if let asked {
+            guard now >= asked.at + Self.patience else { return (nil, false) }
+            self.asked = nil
+        }
+        guard now >= self.pausedUntil else { return (nil, false) }
+        for member in members.sorted() where !self.tried.contains(member) {
+            self.tried.append(member)
+            self.asked = (member, now)
+            return (member, false)
+        }
+        self.tried.removeAll(keepingCapacity: true)
+        self.pausedUntil = now + Self.pause
+        self.fruitlessRounds += 1
+        return (nil, true)
+    }
+
+    mutating func pause(now: Instant) { self.pausedUntil = max(self.pausedUntil, now + Self.pause) }
+
+    mutating func answered(_ member: MemberID) {
+        if self.asked?.member == member { self.asked = nil }
+    }
+
+    /// It gave something, and may have more.
+    mutating func wasGiven(by member: MemberID) {
+        self.fruitlessRounds = 0
+        self.tried.removeAll { $0 == member }
+    }
+
+    mutating func isCompacted(_ index: LogIndex, at member: MemberID) {
+        if let at = self.compacted.firstIndex(where: { $0.member == member }) {
+            self.compacted[at].through = max(self.compacted[at].through, index)
+        } else {
+            self.compacted.append((member, index))
+        }
+    }
+
+    /// Whose snapshot covers the entry.
+    func snapshot(of index: LogIndex) -> MemberID? { self.compacted.first { $0.through >= index }?.member }
+
+    /// It may have what nobody had.
+    mutating func connected(_ member: MemberID, now: Instant) {
+        if self.asked?.member == member { self.asked = nil }
+        self.tried.removeAll { $0 == member }
+        self.pausedUntil = now
+    }
+
+    mutating func beginTerm(now: Instant) {
+        self.denials.removeAll()
+        self.asked = nil
+        self.tried.removeAll()
+        self.pausedUntil = now
+    }
+
+    mutating func denied(_ member: MemberID, _ index: LogIndex) {
+        if !self.denies(member, index) { self.denials.append((member, index)) }
+    }
+
+    func denies(_ member: MemberID, _ index: LogIndex) -> Bool {
+        self.denials.contains { $0.member == member && $0.index == index }
+    }
+}
+
+extension Message {
+    /// Of who asks for missing entries, or gives them: what they say rests on hashes, and on terms only where a leader
+    /// counts.
+    var isOfHoles: Bool {
+        switch self.body {
+        case .entriesWanted, .entries: true
+        default: false
+        }
+    }
+}
+
+extension Replica {
+    /// The lowest entry that is missing, and the peer whose snapshot covers it, where one has compacted it.
+    public var snapshotWanted: (index: LogIndex, from: MemberID)? {
+        guard let hole = self.log.holes.first, let member = self.filling.snapshot(of: hole.index) else { return nil }
+        return (hole.index, member)
+    }
+
+    /// All within reach were asked, more than once, and nobody had what is missing.
+    public var isFillingFruitless: Bool { !self.log.isWhole && self.filling.fruitlessRounds >= 3 }
+
+    mutating func considerFilling(now: Instant, into effects: inout Effects) {
+        guard self.hasRoomInMemory else { return self.filling.pause(now: now) }
+        let (member, hasEnded) = self.filling.next(of: self.connectedMembers, now: now)
+        // So that nobody forgets who leads, where a message was lost.
+        if hasEnded, self.isRecovering { self.round += 1 }
+        guard let member else { return }
+        effects.sendNow.append(self.message(to: member, .entriesWanted(self.wantedEntries)))
+    }
+
+    /// The lowest holes that a peer can know again; those below them of which nothing is known come with them.
+    private var wantedEntries: [Message.WantedEntry] {
+        let holes = self.log.holes
+        guard let known = holes.firstIndex(where: { $0.term != nil || $0.hash != nil }) else { return [] }
+        var wanted: [Message.WantedEntry] = []
+        func want(_ hole: Hole) {
+            wanted.append(Message.WantedEntry(index: hole.index, term: hole.term, hash: hole.hash))
+        }
+        var at = known
+        want(holes[at])
+        while at > 0, holes[at - 1].index + 1 == holes[at].index, wanted.count < Message.maxWantedEntries {
+            at -= 1
+            want(holes[at])
+        }
+        for hole in holes[(known + 1)...] where hole.term != nil || hole.hash != nil {
+            guard wanted.count < Message.maxWantedEntries else { break }
+            want(hole)
+        }
+        return wanted
+    }
+
+    // MARK: Answering
+
+    /// What this replica has is given at once. What it never had it says only when the term is durable in which it says
+    /// so, as the asker may rest on that it adopted it (`considerDiscard`).
+    mutating func receiveEntriesWanted(
+        _ message: Message, _ wanted: [Message.WantedEntry], into effects: inout Effects
+    ) {
+        var answers: [Message.EntryAnswer] = []
+        var absent: [Message.EntryAnswer] = []
+        var bytes = 0
+        var last: (index: LogIndex, previousHash: Hash128)?
+        for entry in wanted.prefix(Message.maxWantedEntries) where entry.index > 0 {
+            switch self.answer(entry, last) {
+            case .entry(let entry):
+                guard answers.isEmpty || bytes < self.configuration.maxAppendBytes else { continue }
+                bytes += entry.payload.count
+                last = (entry.index, entry.previousHash)
+                answers.append(.entry(entry))
+            case .absent(let index): absent.append(.absent(index))
+            case .some(let answer): answers.append(answer)
+            case nil: break
+            }
+        }
+        effects.sendNow.append(self.message(to: message.from, .entries(answers)))
+        // A disk that may be an old copy, or that takes nothing, denies nothing.
+        if !absent.isEmpty, !self.abstains, self.fitness == .fit {
+            effects.sendAfterPersist.append(self.message(to: message.from, .entries(absent)))
+        }
+    }
+
+    private func answer(
+        _ wanted: Message.WantedEntry, _ last: (index: LogIndex, previousHash: Hash128)?
+    ) -> Message.EntryAnswer? {
+        let index = wanted.index
+        if index <= self.log.baseIndex { return .compacted(index) }
+        if index > self.log.lastIndex { return .absent(index) }
+        if !self.log.isWhole, let hole = self.log.hole(at: index) {
+            if let hash = hole.hash, let other = wanted.hash { return hash == other ? .damaged(index) : .absent(index) }
+            if let term = hole.term, let other = wanted.term { return term == other ? .damaged(index) : .absent(index) }
+            return .damaged(index)
+        }
+        let entry = self.log.entry(at: index)
+        if let hash = wanted.hash { return hash == entry.hash ? .entry(entry) : .absent(index) }
+        if let term = wanted.term { return term == entry.term ? .entry(entry) : .absent(index) }
+        // Known by the one after it.
+        guard let last, last.index == index + 1, last.previousHash == entry.hash else { return nil }
+        return .entry(entry)
+    }
+
+    // MARK: Taking
+
+    mutating func receiveEntries(
+        _ message: Message, _ answers: [Message.EntryAnswer], now: Instant, into effects: inout Effects
+    ) {
+        guard !self.log.isWhole else { return }
+        self.filling.answered(message.from)
+        for answer in answers.prefix(Message.maxWantedEntries) {
+            switch answer {
+            case .entry(let entry):
+                guard self.isMissing(entry) else { continue }
+                self.filling.wasGiven(by: message.from)
+                self.fill(entry, into: &effects)
+            case .absent(let index):
+                if self.isRecovering, message.term == self.term, self.log.hole(at: index) != nil {
+                    self.filling.denied(message.from, index)
+                }
+            case .damaged:
+                break
+            case .compacted(let index):
+                self.filling.isCompacted(index, at: message.from)
+            }
+        }
+        self.considerDiscard(into: &effects)
+    }
+
+    /// Whether this is the very entry that was here.
+    private func isMissing(_ entry: Entry) -> Bool {
+        guard entry.group == self.configuration.group, let hole = self.log.hole(at: entry.index), hole.matches(entry)
+        else { return false }
+        // Where its hash was not known, it has to continue what stands before it.
+        return self.log.hash(at: entry.index - 1) ?? entry.previousHash == entry.previousHash
+    }
+}
