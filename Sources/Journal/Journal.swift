@@ -16,6 +16,13 @@ public enum JournalCompletion: Sendable {
     case recovered
 }
 
+/// What was promised on this disk is not known any more: the node must not go on under its name.
+public struct JournalLost: Error, Sendable {
+    /// Half a sentence.
+    public var reason: String
+    public var damage: [JournalDamage]
+}
+
 /// A node's journal: one for all its groups. One thread of its own writes; what is submitted during a sync is the next
 /// batch, so that one fdatasync serves everything that waited.
 public final class Journal: Sendable {
@@ -46,13 +53,14 @@ public final class Journal: Sendable {
     /// Reads the journal in `directory`, writes again what no later batch proves durable, and starts the thread.
     ///
     /// - Parameter completion: called on the journal's thread.
-    /// - Throws: `FileError`.
+    /// - Throws: `FileError`; `JournalLost`, with nothing changed, where what was promised here is not known any more.
     public static func open(
         directory: String, identity: JournalIdentity, segmentBytes: Int,
         completion: @escaping @Sendable (JournalCompletion) -> Void
     ) throws -> (Journal, RecoveredJournal) {
         try Files.makeDirectory(directory)
         var (recovered, blank) = try Self.recover(directory: directory, identity: identity)
+        if let reason = recovered.lost { throw JournalLost(reason: reason, damage: recovered.damage) }
         // A file whose making was cut short has not yet its name: nothing is in it.
         for name in try Files.names(in: directory) where name.hasSuffix(SegmentFiles.unfinished) {
             unlink(directory + "/" + name)

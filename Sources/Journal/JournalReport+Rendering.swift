@@ -37,6 +37,7 @@ extension JournalReport {
         }
         fields.append("\"verdict\":\(quoted(self.verdict.rawValue))")
         fields.append("\"starts\":\(self.starts)")
+        fields.append("\"lost\":\(self.lost.map { quoted($0) } ?? "null")")
         fields.append("\"at_start\":\(list(self.atStart.map { quoted($0) }))")
         fields.append("\"damage\":\(list(self.damage.map(\.json)))")
         if view == .inspect {

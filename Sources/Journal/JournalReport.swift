@@ -126,7 +126,7 @@ package struct JournalReport: Sendable {
         package var group: GroupID?
         package var index: LogIndex?
         package var text: String
-        /// Something acknowledged may be missing for it: the node does not start.
+        /// Something acknowledged may be missing for it here: other nodes have to give it.
         package var isHole: Bool
     }
 
@@ -140,8 +140,10 @@ package struct JournalReport: Sendable {
     package var damage: [Damage] = []
     /// What the next start does, a sentence each.
     package var atStart: [String] = []
-    /// The next start goes through.
+    /// The next start goes on with this disk.
     package var starts: Bool
+    /// Why the disk counts as lost, in half a sentence.
+    package var lost: String?
 
     /// 0 clean or torn, 1 damaged.
     package var exitCode: Int32 { self.verdict == .damaged ? 1 : 0 }
@@ -168,8 +170,9 @@ package struct JournalReport: Sendable {
         guard let identity else {
             self.verdict = .damaged
             self.starts = false
+            self.lost = "neither copy of node.identity can be read"
             self.atStart = [
-                "It is refused: neither copy of node.identity can be read, so this disk counts as lost. Move the directory away; the node has to join anew."
+                "The disk counts as lost: neither copy of node.identity can be read. What is here goes aside, nothing is deleted, and the node joins anew as another incarnation. In a cluster of one it is refused with 73: restore one of the copies."
             ]
             return
         }
@@ -253,13 +256,25 @@ package struct JournalReport: Sendable {
             return
         }
         self.verdict = .damaged
-        self.starts = !self.damage.contains { $0.isHole } && recovered.isWhole
-        if self.starts {
-            self.atStart.append("The node starts: nothing that was acknowledged is missing.")
-        } else {
+        if let reason = recovered.lost {
+            self.lost = reason
+            self.starts = false
             self.atStart.append(
-                "It is refused with 73: what was acknowledged may be missing, and nothing is cut. Restore the directory from a copy, or move it away and let the node join anew."
+                "The disk counts as lost: \(reason). What is here goes aside, nothing is deleted, and the node joins anew as another incarnation. In a cluster of one it is refused with 73: restore the directory from a copy."
             )
+            return
+        }
+        let holes = recovered.groups.reduce(0) { $0 + $1.holes.count }
+        if holes > 0 {
+            self.atStart.append(
+                "The node starts with \(holes) \(holes == 1 ? "hole" : "holes") in its logs: it knows that the entries were there, and gets them from the other nodes. In a cluster of one it is refused with 73: restore the directory from a copy."
+            )
+        } else if self.damage.contains(where: { $0.isHole }) {
+            self.atStart.append(
+                "The node starts: its journal is whole, and the snapshots that are bad are made again from other nodes' blocks."
+            )
+        } else {
+            self.atStart.append("The node starts: nothing that was acknowledged is missing.")
         }
     }
 }

@@ -128,17 +128,22 @@ package final class Server: Sendable {
             (journal, recovered) = try Journal.open(
                 directory: directory.journalPath, identity: identity.journal, segmentBytes: configuration.segmentBytes
             ) { inbox.journal($0) }
+        } catch let lost as JournalLost {
+            Self.tell(lost.damage, logger)
+            return try Self.lost(directory, lost.reason, logger)
         } catch {
             throw ServerError(code: 73, message: "The journal in \(directory.journalPath) cannot be opened: \(error).")
         }
         defer { journal.close() }
-        for damage in recovered.damage { logger.error("damage in the journal", metadata: ["where": "\(damage)"]) }
-        if recovered.groups.contains(where: { !$0.holes.isEmpty || $0.isEndUncertain }) {
-            throw ServerError(
-                code: 73,
-                message:
-                    "The journal in \(directory.journalPath) is damaged where no snapshot covers it (see the lines above, or `kintsugi journal verify \(directory.path)`): nothing was cut. Restore this directory from a copy, or let the node join anew."
-            )
+        Self.tell(recovered.damage, logger)
+        let holes = recovered.groups.reduce(0) { $0 + $1.holes.count }
+        if holes > 0 {
+            guard directory.seed.peers.count > 1 else {
+                throw Self.refusal(directory, "\(holes) of its entries are missing")
+            }
+            logger.error(
+                "entries of the journal are missing here: they are fetched from the other nodes",
+                metadata: ["entries": "\(holes)"])
         }
         let snapshots = try SnapshotStore(directory: directory.snapshotsPath) { inbox.snapshot($0) }
         defer { snapshots.close() }
@@ -191,6 +196,28 @@ package final class Server: Sendable {
         let outcome = try await end.futureResult.get()
         try? await loop.submit { runtime.value.close() }.get()
         return outcome
+    }
+
+    private static func tell(_ damage: [JournalDamage], _ logger: Logger) {
+        for damage in damage { logger.error("damage in the journal", metadata: ["where": "\(damage)"]) }
+    }
+
+    /// The journal is damaged so that what was promised on this disk is not known: the node begins anew where others have
+    /// what it had.
+    private static func lost(
+        _ directory: DataDirectory, _ reason: String, _ logger: Logger
+    ) throws -> ServerEnd {
+        guard directory.seed.peers.count > 1 else { throw Self.refusal(directory, reason) }
+        logger.error("the disk counts as lost", metadata: ["reason": "\(reason)"])
+        return .anew(after: directory.identity.run)
+    }
+
+    private static func refusal(_ directory: DataDirectory, _ reason: String) -> ServerError {
+        ServerError(
+            code: 73,
+            message:
+                "The journal in \(directory.journalPath) is damaged where no snapshot covers it (\(reason); see the lines above, or `kintsugi journal verify \(directory.path)`), and no other node has what was here: nothing was cut. Restore this directory from a copy."
+        )
     }
 
     private static func explain(_ error: any Error, _ configuration: ServerConfiguration) -> any Error {

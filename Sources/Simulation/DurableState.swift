@@ -56,7 +56,7 @@ struct DurableState: Equatable {
     /// In what a recovered journal differs from this, in words; nil where it does not.
     func difference(from recovered: RecoveredJournal) -> String? {
         for found in recovered.groups where !self.groups.contains(where: { $0.id == found.group }) {
-            guard found.hardState == .initial, found.snapshot == nil, found.entries.isEmpty else {
+            guard found.hardState == .initial, found.snapshot == nil, found.entries.isEmpty, found.holes.isEmpty else {
                 return "group \(found.group): nothing of it was durable"
             }
         }
@@ -70,12 +70,16 @@ struct DurableState: Equatable {
             }
             let snapshot = found?.snapshot?.index ?? 0
             if snapshot != state.snapshot { return "group \(id): snapshot \(snapshot); \(state.snapshot) was durable" }
-            let last = entries.last?.index ?? snapshot
+            let last = found?.end.index ?? 0
             if last != max(state.last, snapshot) {
                 return "group \(id): log ends at \(last); \(max(state.last, snapshot)) was durable"
             }
             for entry in entries where state.entries[entry.index] != entry.hash {
                 return "group \(id): another entry at \(entry.index) than was durable"
+            }
+            for hole in found?.holes ?? [] {
+                guard let hash = hole.hash, state.entries[hole.index] != hash else { continue }
+                return "group \(id): the hole at \(hole.index) is said to be another entry than was durable"
             }
         }
         return nil

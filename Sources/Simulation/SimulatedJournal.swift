@@ -48,12 +48,9 @@ struct SimulatedJournal {
     ) throws -> (SimulatedJournal?, RecoveredJournal) {
         var recovered = Self.recover(disk, identity: identity)
         if let damage = recovered.damage.first { throw Violation(.journalReadable, "\(damage)") }
-        for group in recovered.groups where !group.isWhole || group.isVoteUncertain {
-            throw Violation(
-                .journalReadable,
-                "group \(group.group) has holes at \(group.holes), end uncertain: \(group.isEndUncertain), "
-                    + "vote uncertain: \(group.isVoteUncertain)"
-            )
+        if let lost = recovered.lost { throw Violation(.journalReadable, "the disk counts as lost: \(lost)") }
+        for group in recovered.groups where !group.isWhole {
+            throw Violation(.journalReadable, "group \(group.group) has holes at \(group.holes.map(\.index))")
         }
         for name in disk.list("journal/") where name.hasSuffix(Self.unfinished) { disk.remove(name) }
         guard let durable = expected.first(where: { $0.difference(from: recovered) == nil }) else {

@@ -33,23 +33,23 @@ import Testing
 
         /// What must hold whatever happened to the disk; nil where it does.
         func problem(_ recovered: RecoveredJournal) -> String? {
-            for group in recovered.groups {
-                if !group.isEndUncertain, group.snapshot == self.model.groups[group.group]?.snapshot,
-                    let wrong = self.model.wrongEntry(group.group, group)
-                {
-                    return wrong
+            guard !recovered.isLost else {
+                return recovered.damage.contains { $0.isHole } ? nil : "lost, and no damage told"
+            }
+            for id in Set(self.model.groups.keys).union(recovered.groups.map(\.group)).sorted() {
+                let group = recovered[id] ?? RecoveredGroup(group: id)
+                if let denied = self.model.denied(id, group) { return denied }
+                for hole in group.holes.map(\.index)
+                where !recovered.damage.contains(where: {
+                    $0.isHole && $0.group ?? id == id && $0.index ?? 0 <= hole
+                }) {
+                    return "hole \(hole) of \(id) is not told: \(recovered.damage)"
                 }
             }
             if recovered.isWhole {
                 if let difference = self.model.difference(from: recovered) { return "silent: \(difference)" }
             } else if !recovered.damage.contains(where: { $0.isHole }) {
                 return "not whole, and no damage told"
-            }
-            for group in recovered.groups where !group.holes.isEmpty && !group.isEndUncertain {
-                for hole in group.holes.map(\.index)
-                where !recovered.damage.contains(where: { $0.group == group.group && $0.index ?? .max <= hole }) {
-                    return "hole \(hole) of \(group.group) is not told: \(recovered.damage)"
-                }
             }
             return nil
         }
@@ -89,6 +89,7 @@ import Testing
                         #expect(recovered[id]?.hardState == group.hardState, "one copy of two is bad: \(name)")
                     }
                     if isUsed, new != Array(bytes[range]) { #expect(!recovered.damage.isEmpty, "\(name)") }
+                    #expect(!recovered.isLost, "one bad sector: \(name): \(recovered.lost ?? "")")
                     if !recovered.isWhole { holes += 1 }
                     journal.overwrite(file, at: range.lowerBound, with: bytes[range])
                 }
@@ -109,6 +110,7 @@ import Testing
             for at in 0..<16 {
                 journal.overwrite(file, at: at * 4096, with: [UInt8](repeating: 0, count: 4096)[...])
                 let zeroed = whole.recover([file], journal)
+                #expect(!zeroed.isLost, "one bad block: seed \(seed), file \(file), block \(at): \(zeroed.lost ?? "")")
                 #expect(whole.problem(zeroed) == nil, "seed \(seed), file \(file), block \(at) zeroed")
                 journal.overwrite(file, at: at * 4096, with: block(file, at))
 
@@ -189,7 +191,7 @@ import Testing
         _ = add(source.entries(1, bytes: 10) + [source.hardState(0)])
         let vote = add([source.hardState(0)])
         _ = add(source.entries(1, bytes: 10))
-        // One group in the batch: the record's header stands after the batch's and one group's.
+        // One group in the journal: the record's header stands after the batch's and one group's.
         let record =
             vote.offset + JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
         for byte in 0..<JournalFormat.recordHeaderBytes {
@@ -202,8 +204,9 @@ import Testing
                     #expect(recovered.damage.map(\.block) == [vote.offset / 4096 + copies[0]], "byte \(byte)")
                     #expect(!recovered.damage.contains { $0.isHole })
                 } else {
+                    // The batch after it names the state's term and that it has a vote, and they are not those of the one before.
                     let group = try #require(recovered[.system])
-                    #expect(group.isVoteUncertain && group.isEndUncertain && !recovered.isWhole, "byte \(byte)")
+                    #expect(group.isVoteUncertain && !group.isEndUncertain && recovered.isLost, "byte \(byte)")
                     #expect(recovered.damage.contains { $0.isHole })
                 }
             }
@@ -297,9 +300,41 @@ import Testing
         #expect(recovered.damage.contains { $0.index == 2 && $0.isHole })
     }
 
-    @Test func rowF() {
-        // In both copies: the batch's own header; the record's header; all that frames them.
-        for offset in [40, 250, 4] {
+    /// A record's header in both copies: the ends that the batch names tell what is missing.
+    @Test(arguments: [1, 2]) func rowF(batch: Int) {
+        var (journal, plans, model) = self.table()
+        for block in [0, 2] { self.rot(&journal, plans[batch], block, at: 250) }
+        #expect(self.row(journal, batch) == .headersLost)
+        let recovered = journal.reopen()
+        #expect(!recovered.isLost && recovered[.system]?.holes.map(\.index) == [UInt64(batch + 1)])
+        #expect(model.denied(.system, recovered[.system]!) == nil && !recovered.hasTornTail)
+        #expect(recovered.damage.contains { $0.isHole })
+        // The last batch is written again, and its hole with it.
+        #expect(recovered.unproved.count == 1)
+        let again = journal.recover()
+        #expect(again.groups == recovered.groups && again.lost == nil)
+    }
+
+    @Test func rowG() {
+        for hasUnwritten in [false, true] {
+            var (journal, plans, model) = self.table()
+            self.rot(&journal, plans[1], 0, at: 40)
+            self.rot(&journal, plans[1], 2, at: 40)
+            if hasUnwritten { self.unwrite(&journal, plans[1], 1) }
+            #expect(self.row(journal, 1) == .unreadable)
+            let recovered = journal.recover()
+            // The third batch names the end, and that there was no vote: what is missing is known to be entry 2.
+            let group = recovered[.system]!
+            #expect(group.holes.map(\.index) == [2] && !recovered.isLost)
+            #expect(model.denied(.system, group) == nil)
+            #expect(group.holes[0].hash == group.entries[1].previousHash && group.holes[0].term == 1)
+            #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole })
+        }
+    }
+
+    @Test func rowH() {
+        // In both copies: the batch's own header; all that frames them.
+        for offset in [40, 4] {
             var (journal, plans, _) = self.table()
             self.rot(&journal, plans[2], 0, at: offset)
             self.rot(&journal, plans[2], 2, at: offset)
@@ -308,32 +343,19 @@ import Testing
             }
             #expect(self.row(journal, 2) == .unreadableTail, "\(offset)")
             let recovered = journal.recover()
-            #expect(!recovered.isWhole && recovered[.system]?.isEndUncertain == true && !recovered.hasTornTail)
+            #expect(recovered.isLost && recovered[.system]?.isEndUncertain == true && !recovered.hasTornTail)
             #expect(recovered.damage.contains { $0.isHole } && recovered.unproved.isEmpty)
             #expect(recovered.nextSequence == 5, "nothing may take its place")
         }
     }
 
-    @Test func rowG() {
-        for hasUnwritten in [false, true] {
-            var (journal, plans, _) = self.table()
-            self.rot(&journal, plans[1], 0, at: 40)
-            self.rot(&journal, plans[1], 2, at: 40)
-            if hasUnwritten { self.unwrite(&journal, plans[1], 1) }
-            #expect(self.row(journal, 1) == .unreadable)
-            let recovered = journal.recover()
-            // The third batch names the end: what is missing is known to be entry 2, and a vote may have been there.
-            #expect(recovered[.system]?.holes.map(\.index) == [2] && recovered[.system]?.isVoteUncertain == true)
-            #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole })
-        }
-    }
-
     @Test func everyCaseHasOneRow() {
         var rows: Set<BatchVerdict> = []
-        for bits in 0..<16 {
+        for bits in 0..<32 {
             rows.insert(
                 .of(
-                    areHeadersGood: bits & 1 == 0, arePayloadsGood: bits & 2 == 0, isLast: bits & 4 == 0,
+                    isSummaryGood: bits & 16 == 0, areHeadersGood: bits & 1 == 0, arePayloadsGood: bits & 2 == 0,
+                    isLast: bits & 4 == 0,
                     hasUnwritten: bits & 8 == 0))
         }
         #expect(rows == Set(BatchVerdict.allCases))
@@ -345,7 +367,7 @@ import Testing
         journal.overwrite(
             plans[2].file, at: plans[2].offset, with: [UInt8](repeating: 0, count: plans[2].bytes.count)[...])
         let recovered = journal.recover()
-        #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole } && !recovered.hasTornTail)
+        #expect(recovered.isLost && recovered.damage.contains { $0.isHole } && !recovered.hasTornTail)
     }
 
     /// Damage below a snapshot is told, and stops nobody.
@@ -365,25 +387,37 @@ import Testing
         #expect(recovered.damage.count == 1 && !recovered.damage[0].isHole)
     }
 
-    /// A snapshot's mark with rotten members is a lost mark, not a lost entry.
-    @Test func rottenMark() {
-        for keepsLog in [true, false] {
-            var source = RecordSource(seed: 52, identity: MemoryJournal.identity)
-            var journal = MemoryJournal(segmentBlocks: 32)
-            if keepsLog { journal.write(source.entries(3)) }
-            let mark = keepsLog ? [source.mark(0, last: true)!] : source.install(0)
-            journal.write(mark)
-            let plan = journal.lastPlan!
-            // The members stand right behind the headers.
-            let offset =
-                JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
-                + mark.count * JournalFormat.recordHeaderBytes
-            self.rot(&journal, plan, 0, at: offset + 5)
-            let recovered = journal.recover()
-            #expect(recovered.damage.contains { $0.group == .system }, "\(keepsLog)")
-            #expect(recovered.isWhole == keepsLog, "the log from its begin on makes up for the mark")
-            #expect(recovered[.system]?.entries.count == (keepsLog ? 3 : 0))
+    /// The members in a snapshot's mark stand in both copies. Bad in both, the mark is lost: the log before it is still
+    /// there, or what stood there is a hole.
+    @Test(arguments: [true, false]) func rottenMark(keepsLog: Bool) throws {
+        var source = RecordSource(seed: 52, identity: MemoryJournal.identity)
+        var journal = MemoryJournal(segmentBlocks: 32)
+        var model = JournalModel()
+        let entries = keepsLog ? source.entries(3) : []
+        if keepsLog { journal.write(entries) }
+        let mark = keepsLog ? [source.mark(0, last: true)!] : source.install(0)
+        journal.write(mark)
+        model.apply(entries + mark)
+        let plan = journal.lastPlan!
+        // The members stand right behind the headers, in both copies: there is no other payload.
+        let offset =
+            JournalFormat.frameBytes + JournalFormat.batchHeaderBytes + JournalFormat.batchGroupBytes
+            + mark.count * JournalFormat.recordHeaderBytes
+        for block in 0..<2 {
+            var one = journal
+            self.rot(&one, plan, block, at: offset + 5)
+            let recovered = one.recover()
+            #expect(model.difference(from: recovered) == nil && !recovered.damage.isEmpty, "block \(block)")
+            #expect(recovered.damage.map(\.block) == [plan.offset / 4096 + block])
         }
+        for block in 0..<2 { self.rot(&journal, plan, block, at: offset + 5) }
+        let recovered = journal.reopen()
+        #expect(recovered.damage.contains { $0.group == .system }, "\(keepsLog)")
+        #expect(recovered.lost == nil && recovered[.system]?.snapshot == nil)
+        #expect(recovered.isWhole == keepsLog, "the log from its begin on makes up for the mark")
+        #expect(recovered[.system]?.entries.count == (keepsLog ? 3 : 0))
+        #expect(model.denied(.system, try #require(recovered[.system])) == nil)
+        #expect(journal.recover().groups == recovered.groups, "written again")
     }
 
     @Test func aLogThatDoesNotChainIsTold() {
@@ -394,7 +428,7 @@ import Testing
         _ = other.entries(3)
         journal.write(other.entries(1))
         let recovered = journal.recover()
-        #expect(recovered[.system]?.entries.count == 3 && !recovered.isWhole)
+        #expect(recovered[.system]?.entries.count == 3 && recovered.isLost)
         #expect(recovered.damage.contains { $0.index == 4 })
     }
 
@@ -429,7 +463,14 @@ import Testing
             let group = GroupID(rawValue: random.below(2))
             var records: [JournalRecord] = []
             for _ in 0..<random.below(6) {
-                switch random.below(5) {
+                func entry() -> Entry {
+                    Entry(
+                        group: group, index: number(), term: number(), time: WallTime(nanoseconds: number()),
+                        kind: .empty, payload: [], previousHash: .zero, key: MemoryJournal.identity.hashKey)
+                }
+                switch random.below(7) {
+                case 4: records.append(.repair(entry()))
+                case 5: records.append(.hole(group, Hole(index: number(), term: number())))
                 case 0: records.append(.truncate(group, after: number()))
                 case 1: records.append(.hardState(group, HardState(term: number(), votedFor: nil)))
                 case 2:
@@ -441,15 +482,16 @@ import Testing
                                 membership: Membership(voters: []))))
                 case 3: records.append(.end(group, index: number(), term: number()))
                 default:
-                    records.append(
-                        .entry(
-                            Entry(
-                                group: group, index: number(), term: number(), time: WallTime(nanoseconds: number()),
-                                kind: .empty, payload: [], previousHash: .zero, key: MemoryJournal.identity.hashKey)))
+                    records.append(.entry(entry()))
                 }
             }
             encoder.encode(
-                records, ends: [.init(group: group, before: (number(), number()), after: (number(), number()))],
+                records,
+                ends: [
+                    .init(
+                        group: group, before: LogEnd(number(), number()), after: LogEnd(number(), number()),
+                        stamp: HardStateStamp(rawValue: number()))
+                ],
                 identity: MemoryJournal.identity, generation: [1, UInt64.max][Int(random.below(2))], sequence: sequence,
                 firstBlock: bytes.count / 4096, segmentBlocks: Int(random.below(1 << 20)), into: &bytes)
         }

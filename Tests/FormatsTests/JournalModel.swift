@@ -52,16 +52,49 @@ struct JournalModel: Equatable {
             return "\(id): snapshot \(found.snapshot?.index ?? 0), was \(model.snapshot?.index ?? 0)"
         }
         let base = model.snapshot?.index ?? 0
+        if !found.holes.isEmpty { return "\(id): holes at \(found.holes.map(\.index))" }
         if let wrong = self.wrongEntry(id, found) { return wrong }
         let last = found.entries.last?.index ?? base
         return last == model.last ? nil : "\(id): ends at \(last), was \(model.last)"
     }
 
-    /// An entry that is not the one that was written, or not in its place.
+    /// What is denied, or wrong, in a group whose journal is damaged: every entry that was written is there, or a hole that
+    /// is known to be one.
+    func denied(_ id: GroupID, _ found: RecoveredGroup) -> String? {
+        let model = self.groups[id] ?? Group()
+        if found.hardState != model.hardState { return "\(id): hard state \(found.hardState), was \(model.hardState)" }
+        if found.snapshot?.index ?? 0 > model.snapshot?.index ?? 0 { return "\(id): a snapshot that was never made" }
+        if let wrong = self.wrongEntry(id, found) { return wrong }
+        let end = found.end
+        if end.index != model.last { return "\(id): ends at \(end.index), was \(model.last)" }
+        let term = model.entries[end.index]?.term
+        if let term, end.term != 0, end.index > model.snapshot?.index ?? 0, end.term != term {
+            return "\(id): ends in term \(end.term), was \(term)"
+        }
+        return nil
+    }
+
+    /// An entry that is not the one that was written, or not in its place; a hole that says what was not.
     func wrongEntry(_ id: GroupID, _ found: RecoveredGroup) -> String? {
         let model = self.groups[id] ?? Group()
         var next = (found.snapshot?.index ?? 0) + 1
+        var holes = found.holes[...]
+        func wrongHole() -> String? {
+            while let hole = holes.first, hole.index == next {
+                holes.removeFirst()
+                next += 1
+                // Of what an installed snapshot covers the model does not know.
+                guard let written = model.entries[hole.index], hole.index > model.snapshot?.index ?? 0 else { continue }
+                let isRight =
+                    hole.hash ?? written.hash == written.hash && hole.term ?? written.term == written.term
+                    && hole.previousHash ?? written.previousHash == written.previousHash
+                    && hole.time ?? written.time == written.time && hole.kind ?? written.kind == written.kind
+                if !isRight { return "\(id): \(hole) was \(written)" }
+            }
+            return nil
+        }
         for entry in found.entries {
+            if let wrong = wrongHole() { return wrong }
             let written = model.entries[entry.index]
             if entry.index != next { return "\(id): \(entry.index) at the place of \(next)" }
             if entry.index > model.last || written?.hash != entry.hash || written?.payload != entry.payload {
@@ -69,7 +102,8 @@ struct JournalModel: Equatable {
             }
             next += 1
         }
-        return nil
+        if let wrong = wrongHole() { return wrong }
+        return holes.isEmpty ? nil : "\(id): a hole at \(holes.first!.index) at the place of \(next)"
     }
 }
 
@@ -128,7 +162,9 @@ struct RecordSource {
     mutating func entry(_ at: Int, bytes: Int? = nil) -> JournalRecord {
         let count = bytes ?? (self.random.chance(1, in: 12) ? 0 : Int(self.random.below(self.maxPayload)))
         let payload = self.bytes(count)
-        let kind = EntryKind.allCases[Int(self.random.below(UInt64(EntryKind.allCases.count)))]
+        var kind = EntryKind.allCases[Int(self.random.below(UInt64(EntryKind.allCases.count)))]
+        // Of a given size in blocks: a membership would stand there twice.
+        if bytes != nil, kind == .membership { kind = .commands }
         let entry = Entry(
             group: self.groups[at].id, index: self.groups[at].last + 1, term: self.groups[at].term,
             time: WallTime(nanoseconds: self.random.next() >> 1), kind: kind, payload: payload,
@@ -220,7 +256,11 @@ struct MemoryJournal {
         self.write([])
     }
 
-    mutating func write(_ records: [JournalRecord]) { self.put(self.writer.plan(records)) }
+    mutating func write(_ records: [JournalRecord]) {
+        self.put(self.writer.plan(records))
+        // As after a sync.
+        for file in self.writer.takeSurplus() { self.files[file] = nil }
+    }
 
     /// Plans without writing; the disk refuses; the batch goes elsewhere.
     mutating func writeAfterFailure(_ records: [JournalRecord], reaching bytes: Int) {
@@ -255,6 +295,20 @@ struct MemoryJournal {
 
     func recover(isDetailed: Bool = false) -> RecoveredJournal {
         RecoveredJournal(self.scans(), isDetailed: isDetailed)
+    }
+
+    /// A start that dies while it writes the unproved batch again: of each block either the old content is there or the new.
+    mutating func reopenTorn(_ random: inout Random) {
+        let recovered = self.recover()
+        guard !recovered.unproved.isEmpty else { return }
+        self.writer = JournalWriter(identity: self.identity, segmentBytes: self.segmentBytes, recovered: recovered)
+        for file in recovered.blankFiles { self.writer.addFree(file) }
+        self.put(self.writer.plan(recovered.unproved))
+        let plan = self.lastPlan!
+        for block in 0..<plan.bytes.count / JournalFormat.blockBytes where random.chance(1, in: 2) {
+            let range = block * JournalFormat.blockBytes..<(block + 1) * JournalFormat.blockBytes
+            self.overwrite(plan.file, at: plan.offset + range.lowerBound, with: self.under[range])
+        }
     }
 
     /// As a start does. `rewrites` false: the process dies before it has written the unproved batch again.

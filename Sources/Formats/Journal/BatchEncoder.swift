@@ -1,41 +1,55 @@
 package import Replication
 
 /// Turns records into a batch: what one fdatasync covers. Contiguous, on blocks of its own: headers and payloads, then
-/// the same headers again in other blocks, so that it stays known *which* entry a rotten block held.
+/// the same headers again in other blocks, so that it stays known *which* entry a rotten block held. The few payloads that
+/// say who the members are stand there again too: nobody can vote without them.
 package struct BatchEncoder {
     private var headers: [UInt8] = []
     private var groups: [UInt8] = []
     private var payloads: [UInt8] = []
+    /// Payloads that stand in the second copy too.
+    private var kept: [UInt8] = []
     private var copy: [UInt8] = []
 
     package init() {}
 
-    /// Where a group's log ended before and after a batch.
+    /// Where a group's log ended before and after a batch, and which hard state it had after it.
     package struct GroupEnds: Sendable, Equatable {
         package var group: GroupID
-        package var before: (index: LogIndex, term: Term)
-        package var after: (index: LogIndex, term: Term)
+        package var before: LogEnd
+        package var after: LogEnd
+        package var stamp: HardStateStamp
 
-        package init(group: GroupID, before: (index: LogIndex, term: Term), after: (index: LogIndex, term: Term)) {
+        package init(group: GroupID, before: LogEnd, after: LogEnd, stamp: HardStateStamp) {
             self.group = group
             self.before = before
             self.after = after
-        }
-
-        package static func == (a: GroupEnds, b: GroupEnds) -> Bool {
-            a.group == b.group && a.before == b.before && a.after == b.after
+            self.stamp = stamp
         }
     }
 
     /// Blocks that a batch of these records takes, at most.
     package static func blockCount(records: [JournalRecord], groups: Int) -> Int {
         var payload = 0
-        for record in records { payload += Self.payloadBytes(record) }
+        var kept = 0
+        for record in records {
+            let bytes = Self.payloadBytes(record)
+            payload += bytes
+            if Self.isKeptTwice(record) { kept += bytes }
+        }
         let header =
             JournalFormat.batchHeaderBytes + groups * JournalFormat.batchGroupBytes
             + records.count * JournalFormat.recordHeaderBytes
-        return (header + payload + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
-            + (header + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
+        return JournalFormat.blocks(header + payload) + JournalFormat.blocks(header + kept)
+    }
+
+    /// The payload says who the members are.
+    private static func isKeptTwice(_ record: JournalRecord) -> Bool {
+        switch record {
+        case .snapshot: true
+        case .entry(let entry), .repair(let entry): entry.kind == .membership
+        case .truncate, .hardState, .end, .hole: false
+        }
     }
 
     package static func payloadBytes(_ record: JournalRecord) -> Int {
@@ -48,19 +62,22 @@ package struct BatchEncoder {
     }
 
     /// Appends the batch's blocks to `out`. O(bytes).
-    /// - Parameter segmentBlocks: the segment's size, so that a file cut short is known as such; 0 leaves it unsaid.
+    /// - Parameters:
+    ///   - segmentBlocks: the segment's size, so that a file cut short is known as such; 0 leaves it unsaid.
+    ///   - groups: how many the journal has, named or not.
     package mutating func encode(
         _ records: [JournalRecord], ends: [GroupEnds], identity: JournalIdentity, generation: UInt64, sequence: UInt64,
-        firstBlock: Int, segmentBlocks: Int = 0, into out: inout [UInt8]
+        firstBlock: Int, segmentBlocks: Int = 0, groups: Int = 0, into out: inout [UInt8]
     ) {
         let seed = identity.seed(generation: generation)
         self.headers.removeAll(keepingCapacity: true)
         self.payloads.removeAll(keepingCapacity: true)
+        self.kept.removeAll(keepingCapacity: true)
         let recordStart = JournalFormat.batchHeaderBytes + ends.count * JournalFormat.batchGroupBytes
         for record in records { self.append(record, seed: seed) }
         let headerBytes = recordStart + self.headers.count
-        let primary = (headerBytes + self.payloads.count + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
-        let copies = (headerBytes + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload
+        let primary = JournalFormat.blocks(headerBytes + self.payloads.count)
+        let copies = JournalFormat.blocks(headerBytes + self.kept.count)
 
         var area: [UInt8] = []
         area.reserveCapacity(headerBytes)
@@ -75,6 +92,8 @@ package struct BatchEncoder {
         area.append(littleEndian: UInt32(primary))
         area.append(littleEndian: UInt32(copies))
         area.append(littleEndian: UInt32(segmentBlocks))
+        area.append(littleEndian: UInt32(self.kept.count))
+        area.append(littleEndian: UInt32(groups))
         area.append(contentsOf: repeatElement(0, count: JournalFormat.batchHeaderBytes - area.count))
         for end in ends {
             area.append(littleEndian: end.group.rawValue)
@@ -82,12 +101,13 @@ package struct BatchEncoder {
             area.append(littleEndian: end.before.term)
             area.append(littleEndian: end.after.index)
             area.append(littleEndian: end.after.term)
-            area.append(littleEndian: UInt64(0))
+            area.append(littleEndian: end.stamp.rawValue)
         }
         area.replace(at: 0, littleEndian: CRC32C.of(area[4...], seed: seed))
         area.append(contentsOf: self.headers)
 
         self.copy = area
+        self.copy.append(contentsOf: self.kept)
         area.append(contentsOf: self.payloads)
         Self.frame(
             area, isCopy: false, seed: seed, generation: generation, sequence: sequence, firstBlock: firstBlock,
@@ -142,6 +162,7 @@ package struct BatchEncoder {
             self.headers.append(hash)
             self.headers.append(previous)
             self.payloads.append(contentsOf: payload)
+            if Self.isKeptTwice(record) { self.kept.append(contentsOf: payload) }
         }
         switch record {
         case .entry(let entry), .repair(let entry):

@@ -55,6 +55,27 @@ public struct JournalIdentity: Sendable, Hashable {
     }
 }
 
+/// The last index of a log and the term there; 0 and 0 before the first entry. A term of 0 with an index is one that is not
+/// known.
+package struct LogEnd: Sendable, Hashable {
+    package var index: LogIndex
+    package var term: Term
+
+    package init(_ index: LogIndex, _ term: Term) {
+        self.index = index
+        self.term = term
+    }
+}
+
+/// What tells whether a hard state is the newest: its term, and whether it has a vote. Within a term the vote goes from none
+/// to one member, once.
+package struct HardStateStamp: Sendable, Hashable {
+    package var rawValue: UInt64
+
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package init(_ state: HardState) { self.rawValue = state.term << 1 | (state.votedFor == nil ? 0 : 1) }
+}
+
 /// The numbers of the journal's format, version 1. docs/journal-format.md draws it.
 package enum JournalFormat {
     package static let version: UInt8 = 1
@@ -88,6 +109,9 @@ package enum JournalFormat {
         }
         return out
     }
+
+    /// Blocks that so many bytes of content take.
+    static func blocks(_ bytes: Int) -> Int { (bytes + Self.blockPayload - 1) / Self.blockPayload }
 
     enum Kind: UInt8 {
         case entry = 1
@@ -149,18 +173,18 @@ struct BlockFrame: Equatable {
         self.sequence = sequence
     }
 
-    /// Nil where the bytes at `offset` are no frame of this journal, or another block's.
-    init?(_ bytes: UnsafeRawBufferPointer, at offset: Int, block: Int, seed: (UInt64) -> UInt32) {
+    /// Nil where the bytes at `offset` are no frame of this journal, or another block's than this one's; nil: any block's.
+    init?(_ bytes: UnsafeRawBufferPointer, at offset: Int, block: Int?, seed: (UInt64) -> UInt32) {
         func u32(_ at: Int) -> UInt32 {
             UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt32.self))
         }
         func u64(_ at: Int) -> UInt64 {
             UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + at, as: UInt64.self))
         }
-        guard u32(4) == UInt32(block), u32(28) == 0 else { return nil }
+        guard block.map({ u32(4) == UInt32($0) }) ?? true, u32(28) == 0 else { return nil }
         let generation = u64(8)
         let checked = UnsafeRawBufferPointer(rebasing: bytes[offset + 4..<offset + JournalFormat.frameBytes])
         guard CRC32C.of(checked, seed: seed(generation)) == u32(0) else { return nil }
-        self.init(generation: generation, block: UInt32(block), position: u32(24), sequence: u64(16))
+        self.init(generation: generation, block: u32(4), position: u32(24), sequence: u64(16))
     }
 }

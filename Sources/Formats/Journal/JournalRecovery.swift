@@ -5,20 +5,29 @@ public struct RecoveredGroup: Sendable, Equatable {
     public var group: GroupID
     public var hardState: HardState = .initial
     public var snapshot: SnapshotMark?
-    /// Contiguous, from the snapshot on; up to the first hole.
+    /// The good ones above the snapshot, by index. With the holes contiguous, from the snapshot to the log's end.
     public var entries: [Entry] = []
-    /// Entries above the snapshot whose bytes are bad, and which the journal shows to have been there.
+    /// Entries above the snapshot which the journal shows to have been there, and whose bytes are bad; by index.
     public var holes: [Hole] = []
-    /// Something unreadable may have held entries of this group, and nothing later names its end; or its term and vote,
-    /// and nothing later repeats them. It must neither vote nor deny anything.
+    /// Something unreadable may have held entries of this group, and nothing later names its end. The disk is lost.
     public var isEndUncertain = false
-    /// The second of the two: the hard state may be an old one.
+    /// Something unreadable may have held its term and vote, and nothing later tells that they are the newest. The disk is
+    /// lost.
     public var isVoteUncertain = false
 
     public init(group: GroupID) { self.group = group }
 
     /// All that was ever acknowledged is here.
-    public var isWhole: Bool { self.holes.isEmpty && !self.isEndUncertain }
+    public var isWhole: Bool { self.holes.isEmpty && !self.isEndUncertain && !self.isVoteUncertain }
+
+    /// The last entry, hole, or entry in the snapshot; of a hole the term may not be known, and is 0 then.
+    package var end: LogEnd {
+        if let hole = self.holes.last, hole.index > self.entries.last?.index ?? 0 {
+            return LogEnd(hole.index, hole.term ?? 0)
+        }
+        if let entry = self.entries.last { return LogEnd(entry.index, entry.term) }
+        return self.snapshot.map { LogEnd($0.index, $0.term) } ?? LogEnd(0, 0)
+    }
 }
 
 /// A block that is not what was written, in one sentence.
@@ -39,30 +48,41 @@ public struct JournalDamage: Sendable, Equatable, CustomStringConvertible {
 
 /// What a journal held at start.
 ///
-/// How a batch is judged. *Last* means that no batch with a higher sequence is found in any segment; *unwritten block*
-/// that a block of it still carries an older generation, at either of its ends.
+/// How a batch is judged. *Summary*: the batch's own header and its table of groups, in one copy or the other. *Last* means
+/// that no batch with a higher sequence is found in any segment; *unwritten block* that a block of it still carries an older
+/// generation, at either of its ends.
 ///
-/// | | headers | payloads | last | unwritten block | then |
-/// |---|---|---|---|---|---|
-/// | A | good | good | any | no | taken |
-/// | B | good | good | no | yes | taken (the block belongs to the second copy of the headers), damage reported |
-/// | C | any | any | yes | yes | torn: was never acknowledged, cut |
-/// | D | good | bad | any | no | the entries named are holes |
-/// | E | good | bad | no | yes | the entries named are holes |
-/// | F | bad | - | yes | no | unreadable: every group's end is uncertain |
-/// | G | bad | - | no | any | unreadable: the ends of groups that no later batch names are uncertain |
+/// | | summary | headers | payloads | last | unwritten block | then |
+/// |---|---|---|---|---|---|---|
+/// | A | good | good | good | any | no | taken |
+/// | B | good | good | good | no | yes | taken (the block is one of which the other copy is good), damage reported |
+/// | C | any | any | any | yes | yes | torn: was never acknowledged, cut |
+/// | D | good | good | bad | any | no | the entries named are holes |
+/// | E | good | good | bad | no | yes | the entries named are holes |
+/// | F | good | bad | any | any | no, or not last | what is missing up to the ends that it names are holes |
+/// | G | bad | - | - | no | any | unreadable: ends and hard states are uncertain until a later batch names them |
+/// | H | bad | - | - | yes | no | unreadable, and nothing after it: the disk counts as lost |
 ///
 /// Before that, batches are put in order. A batch that was cut, was written again at a start, or whose sync failed is
 /// followed by one with the same sequence in a newer segment, which takes its place; a torn one takes nobody's place.
 /// So sequences have no gaps, and a gap is damage.
+///
+/// What is missing is settled by what a later batch says: where each group's log ended before and after it, and which hard
+/// state the group had (`RecoveredLog.settle`, `HardStateStamp`). What nothing settles makes the disk a lost one: the node
+/// does not know what it promised, and must not go on under its name.
 public struct RecoveredJournal: Sendable {
     /// By id.
     public var groups: [RecoveredGroup] = []
     public var damage: [JournalDamage] = []
     public var hasTornTail = false
-    /// What the last batch says, which no later one proves durable: to be written again, as the first batch, before
-    /// anything is promised.
+    /// Why the disk counts as lost, in half a sentence; nil where it does not. What else stands here is for reports then.
+    public var lost: String?
+    public var isLost: Bool { self.lost != nil }
+    /// What the last batch says, which no later one proves durable, its holes included: to be written again, as the first
+    /// batch, before anything is promised.
     package var unproved: [JournalRecord] = []
+    /// Where the groups stood before and after it.
+    package var unprovedEnds: [BatchEncoder.GroupEnds] = []
     /// Where there is an unproved batch or a torn one, its own: the next batch takes its place.
     package var nextSequence: UInt64 = 1
     package var nextGeneration: UInt64 = 1
@@ -72,6 +92,8 @@ public struct RecoveredJournal: Sendable {
     package var spentFiles: [UInt32] = []
     /// Files that hold nothing: free.
     package var blankFiles: [UInt32] = []
+    /// Files with a bad block, or cut short: what they hold is used, but they are not written again.
+    package var damagedFiles: [UInt32] = []
     /// Highest number of a file, whatever it holds.
     package var lastFile: UInt32 = 0
     /// Each batch found, in order, where it was asked for.
@@ -81,8 +103,8 @@ public struct RecoveredJournal: Sendable {
 
     public subscript(group: GroupID) -> RecoveredGroup? { self.groups.first { $0.group == group } }
 
-    /// Nothing acknowledged is missing: the node may start.
-    public var isWhole: Bool { self.groups.allSatisfy(\.isWhole) }
+    /// Nothing acknowledged is missing.
+    public var isWhole: Bool { !self.isLost && self.groups.allSatisfy(\.isWhole) }
 }
 
 /// What became of a batch.
@@ -127,29 +149,33 @@ package enum BatchVerdict: String, Sendable, Equatable, CaseIterable {
     case torn = "C"
     case holes = "D"
     case holesUnwritten = "E"
-    case unreadableTail = "F"
+    case headersLost = "F"
     case unreadable = "G"
+    case unreadableTail = "H"
 
     package static func of(
-        areHeadersGood: Bool, arePayloadsGood: Bool, isLast: Bool, hasUnwritten: Bool
+        isSummaryGood: Bool, areHeadersGood: Bool, arePayloadsGood: Bool, isLast: Bool, hasUnwritten: Bool
     ) -> BatchVerdict {
-        switch (areHeadersGood, arePayloadsGood, isLast, hasUnwritten) {
-        case (true, true, _, false): .taken
-        case (true, true, false, true): .takenDamaged
-        case (_, _, true, true): .torn
-        case (true, false, _, false): .holes
-        case (true, false, false, true): .holesUnwritten
-        case (false, _, true, false): .unreadableTail
-        case (false, _, false, _): .unreadable
+        switch (isSummaryGood, areHeadersGood, arePayloadsGood, isLast, hasUnwritten) {
+        case (_, _, _, true, true): .torn
+        case (true, true, true, _, false): .taken
+        case (true, true, true, false, true): .takenDamaged
+        case (true, true, false, _, false): .holes
+        case (true, true, false, false, true): .holesUnwritten
+        case (true, false, _, _, _): .headersLost
+        case (false, _, _, false, _): .unreadable
+        case (false, _, _, true, false): .unreadableTail
         }
     }
 
     static func of(_ batch: ScannedBatch, isLast: Bool) -> BatchVerdict {
         guard case .records(let records, _) = batch.content else {
             return .of(
-                areHeadersGood: false, arePayloadsGood: false, isLast: isLast, hasUnwritten: batch.hasUnwrittenBlock)
+                isSummaryGood: false, areHeadersGood: false, arePayloadsGood: false, isLast: isLast,
+                hasUnwritten: batch.hasUnwrittenBlock)
         }
         return .of(
+            isSummaryGood: true,
             areHeadersGood: !records.contains { if case .damagedHeader = $0 { true } else { false } },
             arePayloadsGood: records.allSatisfy { if case .good = $0 { true } else { false } }, isLast: isLast,
             hasUnwritten: batch.hasUnwrittenBlock)
@@ -161,13 +187,18 @@ extension RecoveredJournal {
     ///
     /// - Parameter isDetailed: also fill `judged`.
     package init(_ scans: [(file: UInt32, scan: SegmentScan)], isDetailed: Bool = false) {
-        var state = Replay()
+        var state = JournalReplay()
         let ordered = self.sort(scans, &state)
         let generations = ordered.map(\.scan.generation)
+        let strays = Set(scans.flatMap(\.scan.strays))
         // An older generation that is at home in another file was not written here before: it came by mistake, later.
         func content(_ batch: ScannedBatch) -> ScannedBatch {
             guard batch.hasUnwrittenBlock else { return batch }
             var batch = batch
+            // A block of it stands elsewhere: it was written, to the wrong place.
+            if strays.contains(.init(generation: batch.generation, sequence: batch.sequence)) {
+                batch.olderGenerations = []
+            }
             batch.olderGenerations.removeAll { generations.contains($0) }
             return batch
         }
@@ -195,6 +226,8 @@ extension RecoveredJournal {
 
         var previous: UInt64?
         var home: Int?
+        /// Segments whose first blocks are unreadable.
+        var headless: [JournalSegment] = []
         // What is reported of gaps between segments, and of torn ends right before them.
         var stale: [Int] = []
         var tornEnd = 0..<0
@@ -218,7 +251,7 @@ extension RecoveredJournal {
                     self.report(
                         file, batch: batch.sequence, block: batch.firstBlock,
                         "before it \(Self.missing(previous, batch.sequence))", isHole: true)
-                    state.makeAllUncertain()
+                    state.batchIsMissing()
                 }
                 previous = batch.sequence
                 let isLast = batch.sequence == lastSequence
@@ -237,15 +270,11 @@ extension RecoveredJournal {
             if let blocks = scan.batches.map(\.segmentBlocks).max(), blocks > scan.blockCount {
                 self.report(
                     file, batch: 0, block: scan.blockCount,
-                    "the file ends here, and should have \(blocks) blocks", isHole: true)
-                state.makeAllUncertain()
+                    "the file ends here, and should have \(blocks) blocks", isHole: !scan.isFreeAfterEnd)
+                if !scan.isFreeAfterEnd { state.batchIsMissing() }
+                if !self.damagedFiles.contains(file) { self.damagedFiles.append(file) }
             }
-            if scan.isHeadLost {
-                self.report(
-                    file, batch: 0, block: 0, "its first blocks are unreadable: the newest batch may have stood there",
-                    isHole: true)
-                state.makeUncertainForGood()
-            }
+            if scan.isHeadLost { headless.append(segment) }
         }
         if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {
             // A batch takes two blocks at least; one bad block after the end is free space that rotted.
@@ -253,23 +282,43 @@ extension RecoveredJournal {
                 ordered[home].file, batch: last.sequence &+ 1, block: last.firstBlock + last.blockCount,
                 "the \(ordered[home].scan.damagedAfterEnd) blocks after the last batch are unreadable: a batch may have stood there",
                 isHole: true)
-            state.makeAllUncertain()
+            state.batchIsMissing()
         }
         if home.map({ ordered[$0].scan.isTornAfterEnd }) ?? false || ordered.last?.scan.isTornAfterEnd ?? false {
             self.hasTornTail = true
         }
-        let isReplaced = !torn.isEmpty || self.lastRow == .taken
-        self.nextSequence = isReplaced ? max(lastSequence, 1) : lastSequence &+ 1
-        self.groups = state.finish { group, index, place, text in
+        for segment in headless {
+            // Free files alone are written over, from their begin on: one that is still needed was not.
+            let isNeeded = segment.highest.contains { group, index in
+                state.states.contains { $0.group == group && index > $0.log.snapshot?.index ?? 0 }
+            }
             self.report(
-                place?.file ?? ordered.last?.file ?? 0, batch: place?.batch ?? 0, block: place?.block ?? 0,
-                group: group,
-                index: index, "group \(group): \(text)", isHole: true)
+                segment.file, batch: 0, block: 0,
+                isNeeded
+                    ? "its first blocks are unreadable"
+                    : "its first blocks are unreadable: the newest batch may have stood there", isHole: !isNeeded)
+            if !isNeeded { state.newestMayBeMissing("the newest batch may be unreadable") }
         }
-        // Damage below a snapshot is no hole: the state has what it held.
+        let isReplaced: Bool
+        switch self.lastRow {
+        case .taken, .holes, .headersLost: isReplaced = true
+        case .takenDamaged, .torn, .holesUnwritten, .unreadable, .unreadableTail, nil: isReplaced = !torn.isEmpty
+        }
+        self.nextSequence = isReplaced ? max(lastSequence, 1) : lastSequence &+ 1
+        let lastFile = ordered.last?.file ?? 0
+        var late: [JournalDamage] = []
+        (self.groups, self.lost) = state.finished { group, index, text in
+            late.append(
+                JournalDamage(
+                    file: lastFile, batch: 0, block: 0, group: group, index: index, text: "group \(group): \(text)",
+                    isHole: true))
+        }
+        self.damage += late
+        self.reportRuns(lastFile)
+        self.writeHolesAgain()
+        self.judgeDamage()
         if self.isWhole {
-            for at in self.damage.indices { self.damage[at].isHole = false }
-            // Nor is a gap between segments damage then, or a torn batch right before it. Free files hold old batches, which
+            // A gap between segments is no damage then, nor is a torn batch right before it. Free files hold old batches, which
             // nobody needs, and are written over oldest first, but not without exception:
             // 1. The oldest free file is to take a batch, and the sync fails.
             // 2. The next free file takes it, durably.
@@ -278,11 +327,73 @@ extension RecoveredJournal {
         }
     }
 
+    /// Holes that no damaged place names.
+    private mutating func reportRuns(_ file: UInt32) {
+        for group in self.groups {
+            let told = Set(self.damage.lazy.filter { $0.group == group.group }.compactMap(\.index))
+            var run: ClosedRange<LogIndex>?
+            func text(_ run: ClosedRange<LogIndex>) -> String {
+                run.count == 1
+                    ? "entry \(run.lowerBound) of group \(group.group) is missing"
+                    : "entries \(run.lowerBound) to \(run.upperBound) of group \(group.group) are missing"
+            }
+            for hole in group.holes where !told.contains(hole.index) {
+                if let known = run, known.upperBound + 1 == hole.index {
+                    run = known.lowerBound...hole.index
+                    continue
+                }
+                if let run {
+                    self.report(
+                        file, batch: 0, block: 0, group: group.group, index: run.lowerBound, text(run), isHole: true)
+                }
+                run = hole.index...hole.index
+            }
+            if let run {
+                self.report(
+                    file, batch: 0, block: 0, group: group.group, index: run.lowerBound, text(run), isHole: true)
+            }
+        }
+    }
+
+    /// Of what is lost from the last batch it may not be known which entries it was; the ends that the batch names tell.
+    private mutating func writeHolesAgain() {
+        guard !self.isLost else { return }
+        for end in self.unprovedEnds {
+            guard let group = self[end.group], !group.holes.isEmpty else { continue }
+            var first = end.before.index
+            var written: Set<LogIndex> = []
+            for record in self.unproved where record.group == end.group {
+                if case .truncate(_, let after) = record { first = min(first, after) }
+                if case .hole(_, let hole) = record { written.insert(hole.index) }
+            }
+            for hole in group.holes
+            where hole.index > first && hole.index <= end.after.index && !written.contains(hole.index) {
+                self.unproved.append(.hole(end.group, hole))
+            }
+        }
+    }
+
+    /// Damage that a snapshot or another record makes good is no hole.
+    private mutating func judgeDamage() {
+        guard !self.isLost else { return }
+        let isWhole = self.isWhole
+        for at in self.damage.indices where self.damage[at].isHole {
+            guard !isWhole else {
+                self.damage[at].isHole = false
+                continue
+            }
+            if let group = self.damage[at].group, let index = self.damage[at].index {
+                self.damage[at].isHole = self[group]?.holes.contains { $0.index == index } ?? false
+            }
+        }
+    }
+
     /// Segments by generation; those that are no segment of this journal are set aside.
     private mutating func sort(
-        _ scans: [(file: UInt32, scan: SegmentScan)], _ state: inout Replay
+        _ scans: [(file: UInt32, scan: SegmentScan)], _ state: inout JournalReplay
     ) -> [(file: UInt32, scan: SegmentScan)] {
         var scans = scans.sorted { $0.file < $1.file }
+        self.damagedFiles = scans.filter(\.scan.hasBadBlock).map(\.file)
         self.lastFile = scans.last?.file ?? 0
         self.nextGeneration = (scans.map(\.scan.highestGeneration).max() ?? 0) &+ 1
         // A generation belongs to one file: where two show it, the one with fewer blocks of it got them by mistake.
@@ -313,7 +424,8 @@ extension RecoveredJournal {
                 self.report(
                     file, batch: 0, block: 0, "nothing in it can be read: the newest batches may have stood there",
                     isHole: true)
-                state.makeUncertainForGood()
+                state.newestMayBeMissing(
+                    "a file of the journal is unreadable, and the newest batches may have stood there")
             }
         }
         return scans.filter { $0.scan.generation > 0 }.sorted { $0.scan.generation < $1.scan.generation }
@@ -343,46 +455,50 @@ extension RecoveredJournal {
 
     private mutating func take(
         _ batch: ScannedBatch, _ row: BatchVerdict, isLast: Bool, file: UInt32, segment: inout JournalSegment,
-        state: inout Replay
+        state: inout JournalReplay
     ) {
         self.lastRow = row
-        var records: [ScannedRecord] = []
-        var ends: [BatchEncoder.GroupEnds]?
-        if case .records(let found, let named) = batch.content { (records, ends) = (found, named) }
-        switch row {
-        case .unreadable where ends == nil, .unreadableTail where ends == nil:
+        invariant(row != .torn, "a torn batch is cut before it is taken")
+        guard case .records(let records, let ends) = batch.content else {
             self.report(
                 file, batch: batch.sequence, block: batch.firstBlock,
                 "unreadable in both copies of its headers: what it held is not known", isHole: true)
-            state.makeAllUncertain()
+            state.batchIsMissing()
             return
-        case .torn:
-            invariant(false, "a torn batch is cut before it is taken")
-        case .taken, .takenDamaged, .holes, .holesUnwritten, .unreadable, .unreadableTail:
-            break
         }
+        state.begin(records, ends, namesAllGroups: batch.namesAllGroups)
         var isHeaderLost = false
+        var isMarkLost = false
         var areNamed = 0
         for record in records {
             switch record {
             case .good(let record):
-                if case .entry(let entry) = record { segment.note(entry.group, entry.index) }
-                state.apply(record)
-            case .damagedPayload(let group, let index, let term, let kind, let block):
-                areNamed += 1
-                if kind == JournalFormat.Kind.snapshot.rawValue {
-                    self.report(
-                        file, batch: batch.sequence, block: block, group: group, index: index,
-                        "the members in the mark of group \(group)'s snapshot at \(index) are bad", isHole: true)
-                    state.lostMark(group, index)
-                } else {
-                    segment.note(group, index)
-                    let isElsewhere = state.has(group, index, term)
-                    self.report(
-                        file, batch: batch.sequence, block: block, group: group, index: index,
-                        "the bytes of entry \(index) (term \(term)) of group \(group) are bad", isHole: !isElsewhere)
-                    if !isElsewhere { state.hole(group, index) }
+                switch record {
+                case .entry(let entry), .repair(let entry): segment.note(entry.group, entry.index)
+                case .hole(let group, let hole): segment.note(group, hole.index)
+                case .truncate, .hardState, .snapshot, .end: break
                 }
+                if !state.apply(record, isAfterUnknown: isHeaderLost), case .repair(let entry) = record {
+                    self.report(
+                        file, batch: batch.sequence, block: batch.firstBlock, group: entry.group, index: entry.index,
+                        "the repair of entry \(entry.index) of group \(entry.group) does not fit and is not taken",
+                        isHole: true)
+                }
+            case .damagedEntry(let group, let hole, let isRepair, let block):
+                areNamed += 1
+                segment.note(group, hole.index)
+                let isThere = state.damagedEntry(group, hole, isRepair: isRepair, isAfterUnknown: isHeaderLost)
+                self.report(
+                    file, batch: batch.sequence, block: block, group: group, index: hole.index,
+                    "the bytes of entry \(hole.index) (term \(hole.term ?? 0)) of group \(group) are bad",
+                    isHole: !isThere)
+            case .damagedMark(let group, let index, _, let block):
+                areNamed += 1
+                isMarkLost = true
+                self.report(
+                    file, batch: batch.sequence, block: block, group: group, index: index,
+                    "the members in the mark of group \(group)'s snapshot at \(index) are bad in both copies",
+                    isHole: true)
             case .damagedHeader:
                 areNamed += 1
                 isHeaderLost = true
@@ -401,20 +517,33 @@ extension RecoveredJournal {
                 file, batch: batch.sequence, block: batch.firstBlock,
                 "a block of it was not written, and what it held is there in the other copy", isHole: false)
         }
-        for end in ends ?? [] {
-            if isHeaderLost { state.makeUncertain(end.group) }
-            state.settle(end, Replay.Place(file: file, batch: batch.sequence, block: batch.firstBlock))
+        if !isHeaderLost, !isMarkLost {
+            for (group, named, found) in state.disagreements(ends, \.after) {
+                self.report(
+                    file, batch: batch.sequence, block: batch.firstBlock, group: group, index: named.index,
+                    "the log of group \(group) ends at \(named.index) (term \(named.term)) by this batch, and at \(found.index) (term \(found.term)) by what is there",
+                    isHole: true)
+            }
         }
-        if isHeaderLost { return }
-        if batch.firstBlock == 0, row == .taken || row == .takenDamaged { state.headOfSegment(records) }
-        if isLast, row == .taken { self.unproved = Self.condensed(records) }
+        state.finish(ends)
+        if isLast {
+            self.unproved = Self.condensed(records)
+            self.unprovedEnds = ends
+        }
     }
 
-    /// The records of a batch to be written again: all entries and truncations, and of each group the last hard state
+    /// The records of a batch to be written again: all entries, holes and truncations, and of each group the last hard state
     /// and mark. The head of the segment repeats the rest, and would make the batch longer at each start.
     private static func condensed(_ records: [ScannedRecord]) -> [JournalRecord] {
         var kept: [JournalRecord] = []
-        for case .good(let record) in records {
+        for found in records {
+            let record: JournalRecord
+            switch found {
+            case .good(let good): record = good
+            case .damagedEntry(let group, let hole, isRepair: false, _): record = .hole(group, hole)
+            // The hole that it was to fill stands where it is.
+            case .damagedEntry, .damagedMark, .damagedHeader: continue
+            }
             switch record {
             case .entry, .truncate, .repair, .hole: break
             case .end: continue
@@ -426,215 +555,5 @@ extension RecoveredJournal {
             kept.append(record)
         }
         return kept
-    }
-}
-
-/// The groups as records are read in order.
-private struct Replay {
-    private struct State {
-        var group: RecoveredGroup
-        var isEndUncertain = false
-        var isVoteUncertain = false
-        /// The last batch that names its end names another one than what was read.
-        /// A snapshot that a record named which is not readable any more.
-        var lostMark: LogIndex?
-        var disagreement: (end: LogIndex, place: Place)?
-    }
-
-    struct Place {
-        var file: UInt32
-        var batch: UInt64
-        var block: Int
-    }
-
-    /// Bounds what forged indexes can ask for.
-    private static let maxHolesNamed: UInt64 = 100_000
-
-    private var states: [State] = []
-    /// Something is lost that may have held a group of which nothing else is left.
-    private var isAnyUncertain = false
-    private var isUncertainForGood = false
-
-    private mutating func at(_ id: GroupID) -> Int {
-        if let at = self.states.firstIndex(where: { $0.group.group == id }) { return at }
-        self.states.append(State(group: RecoveredGroup(group: id)))
-        return self.states.count - 1
-    }
-
-    mutating func apply(_ record: JournalRecord) {
-        let at = self.at(record.group)
-        switch record {
-        case .entry(let entry):
-            self.append(entry, at)
-        case .truncate(_, let after):
-            while let last = self.states[at].group.entries.last, last.index > after {
-                self.states[at].group.entries.removeLast()
-            }
-            self.states[at].group.holes.removeAll { $0.index > after }
-        case .hardState(_, let state):
-            if state.term >= self.states[at].group.hardState.term { self.states[at].group.hardState = state }
-            self.states[at].isVoteUncertain = false
-        case .snapshot(_, let mark):
-            if mark.index >= self.states[at].group.snapshot?.index ?? 0 { self.states[at].group.snapshot = mark }
-            if let lost = self.states[at].lostMark, mark.index >= lost { self.states[at].lostMark = nil }
-        case .repair(let entry):
-            self.states[at].group.holes.removeAll { $0.index == entry.index }
-            if let place = self.place(entry.index, at) {
-                self.states[at].group.entries[place] = entry
-            } else {
-                let next = self.states[at].group.entries.firstIndex { $0.index > entry.index }
-                self.states[at].group.entries.insert(entry, at: next ?? self.states[at].group.entries.count)
-            }
-        case .hole(let group, let hole):
-            self.hole(group, hole.index)
-        case .end:
-            break
-        }
-    }
-
-    private mutating func append(_ entry: Entry, _ at: Int) {
-        if let last = self.states[at].group.entries.last, last.index >= entry.index {
-            // The same entry again: a tail that was rewritten at a start.
-            if let place = self.place(entry.index, at), self.states[at].group.entries[place].hash == entry.hash {
-                return
-            }
-            while let last = self.states[at].group.entries.last, last.index >= entry.index {
-                self.states[at].group.entries.removeLast()
-            }
-        }
-        self.states[at].group.holes.removeAll { $0.index >= entry.index }
-        self.states[at].group.entries.append(entry)
-    }
-
-    /// Binary search: there may be gaps.
-    private func place(_ index: LogIndex, _ at: Int) -> Int? {
-        let entries = self.states[at].group.entries
-        var (low, high) = (0, entries.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if entries[middle].index < index { low = middle + 1 } else { high = middle }
-        }
-        return low < entries.count && entries[low].index == index ? low : nil
-    }
-
-    func has(_ group: GroupID, _ index: LogIndex, _ term: Term) -> Bool {
-        guard let at = self.states.firstIndex(where: { $0.group.group == group }), let place = self.place(index, at)
-        else { return false }
-        return self.states[at].group.entries[place].term == term
-    }
-
-    mutating func hole(_ group: GroupID, _ index: LogIndex) {
-        let at = self.at(group)
-        if !self.states[at].group.holes.contains(where: { $0.index == index }) {
-            self.states[at].group.holes.append(Hole(index: index))
-        }
-    }
-
-    /// The log may begin after a mark that is gone, and the snapshot before it may be gone too. That what there is ends
-    /// where a later batch says does not tell; only that mark again, or a later one, does.
-    mutating func lostMark(_ group: GroupID, _ index: LogIndex) {
-        let at = self.at(group)
-        self.states[at].lostMark = max(self.states[at].lostMark ?? 0, index)
-    }
-
-    mutating func makeUncertain(_ group: GroupID) {
-        let at = self.at(group)
-        self.states[at].isEndUncertain = true
-        self.states[at].isVoteUncertain = true
-    }
-
-    mutating func makeAllUncertain() {
-        self.isAnyUncertain = true
-        for at in self.states.indices {
-            self.states[at].isEndUncertain = true
-            self.states[at].isVoteUncertain = true
-        }
-    }
-
-    /// What is lost may be newer than all that is read.
-    mutating func makeUncertainForGood() { self.isUncertainForGood = true }
-
-    /// Last index known of a group: of an entry, a hole or the snapshot.
-    func end(of group: GroupID) -> LogIndex {
-        guard let state = self.states.first(where: { $0.group.group == group }) else { return 0 }
-        return max(
-            state.group.entries.last?.index ?? 0, state.group.holes.map(\.index).max() ?? 0,
-            state.group.snapshot?.index ?? 0)
-    }
-
-    /// A batch names where its groups' logs end: certain again, if what stands here agrees. If not, what is missing may
-    /// have been below a snapshot that comes later, whose segments went.
-    mutating func settle(_ end: BatchEncoder.GroupEnds, _ place: Place) {
-        let at = self.at(end.group)
-        let agrees = self.end(of: end.group) == end.after.index
-        self.states[at].isEndUncertain = !agrees
-        self.states[at].disagreement = agrees ? nil : (end.after.index, place)
-    }
-
-    /// The head of a segment names all groups there are, and the hard states of all that have one.
-    mutating func headOfSegment(_ records: [ScannedRecord]) {
-        self.isAnyUncertain = false
-        for case .good(.end(let group, _, _)) in records { self.states[self.at(group)].isVoteUncertain = false }
-    }
-
-    /// - Parameter report: of damage that shows only now.
-    mutating func finish(_ report: (GroupID, LogIndex, Place?, String) -> Void) -> [RecoveredGroup] {
-        if self.isAnyUncertain || self.isUncertainForGood { _ = self.at(.system) }
-        var groups: [RecoveredGroup] = []
-        for state in self.states {
-            var group = state.group
-            let base = group.snapshot?.index ?? 0
-            group.holes = group.holes.filter { $0.index > base }
-            var contiguous: [Entry] = []
-            var next = base &+ 1
-            var hash = group.snapshot?.hash ?? .zero
-            for entry in group.entries where entry.index > base {
-                if entry.index > next {
-                    // The entries between were in a batch that is unreadable, or are holes already.
-                    let last = min(entry.index, next &+ Self.maxHolesNamed)
-                    let known = Set(group.holes.map(\.index))
-                    var first: LogIndex?
-                    for missing in next..<max(next, last) where !known.contains(missing) {
-                        group.holes.append(Hole(index: missing))
-                        first = first ?? missing
-                    }
-                    if let first {
-                        report(
-                            group.group, first, nil,
-                            "entries are missing from \(first) on; the next one there is is \(entry.index)")
-                    }
-                    if last < entry.index { group.isEndUncertain = true }
-                    break
-                }
-                guard entry.previousHash == hash else {
-                    // Right after a mark: an installed snapshot took the place of the log that this was part of, and the
-                    // truncation that says so did not make it to the disk.
-                    if next > base &+ 1 {
-                        report(
-                            group.group, entry.index, nil, "entry \(entry.index) does not continue the entry before it")
-                        group.isEndUncertain = true
-                    }
-                    break
-                }
-                contiguous.append(entry)
-                next &+= 1
-                hash = entry.hash
-            }
-            group.entries = contiguous
-            group.holes.sort { $0.index < $1.index }
-            if let (end, place) = state.disagreement {
-                report(
-                    group.group, end, place,
-                    "the log ends at \(end) by the last batch that names it, and at \(self.end(of: group.group)) by what is there"
-                )
-            }
-            group.isVoteUncertain = state.isVoteUncertain || self.isUncertainForGood
-            // A log from its first entry on makes up for any mark.
-            let needsLostMark = state.lostMark != nil && group.snapshot != nil
-            if state.isEndUncertain || needsLostMark || group.isVoteUncertain { group.isEndUncertain = true }
-            if self.isAnyUncertain, group.group == .system { group.isEndUncertain = true }
-            groups.append(group)
-        }
-        return groups.sorted { $0.group < $1.group }
     }
 }

@@ -14,6 +14,9 @@ package struct JournalWriter: Sendable {
     /// Oldest first; the last is the current one where `block` is set.
     package private(set) var segments: [JournalSegment]
     private var free: [UInt32]
+    /// With a bad block, or cut short: not written again, and deleted when they would be free.
+    private let damaged: Set<UInt32>
+    private var discarded: [UInt32] = []
     /// Files whose batches were replaced by the last batch that was read, perhaps from the page cache alone, or planned:
     /// not free before that one is durable.
     ///
@@ -36,15 +39,38 @@ package struct JournalWriter: Sendable {
         var nextSequence: UInt64
         var segments: [JournalSegment]
         var free: [UInt32]
+        var discarded: [UInt32]
         var groups: [GroupState]
     }
 
     private struct GroupState: Sendable {
         var group: GroupID
-        var end: (index: LogIndex, term: Term) = (0, 0)
-        /// Terms of the entries that a truncation could bring back to the end are not kept: it names them anew.
+        var end = LogEnd(0, 0)
+        /// The log's terms, each with the first index it is known at; 0 from a hole on whose term is not known. Few: one a
+        /// change of leader since the snapshot.
+        var terms: [LogEnd] = []
         var hardState: HardState?
         var snapshot: SnapshotMark?
+
+        mutating func append(_ index: LogIndex, _ term: Term) {
+            while let last = self.terms.last, last.index >= index { self.terms.removeLast() }
+            if self.terms.last?.term != term { self.terms.append(LogEnd(index, term)) }
+            self.end = LogEnd(index, term)
+        }
+
+        mutating func truncate(after index: LogIndex) {
+            guard self.end.index > index else { return }
+            while let last = self.terms.last, last.index > index { self.terms.removeLast() }
+            let isBase = index == self.snapshot?.index ?? 0
+            self.end = LogEnd(index, isBase ? self.snapshot?.term ?? 0 : self.terms.last?.term ?? 0)
+        }
+
+        mutating func cover(_ mark: SnapshotMark) {
+            guard mark.index >= self.snapshot?.index ?? 0 else { return }
+            self.snapshot = mark
+            if mark.index >= self.end.index { self.end = LogEnd(mark.index, mark.term) }
+            while self.terms.count > 1, self.terms[1].index <= mark.index { self.terms.removeFirst() }
+        }
     }
 
     /// What to write, in one sync.
@@ -65,21 +91,35 @@ package struct JournalWriter: Sendable {
         self.segments = recovered.segments
         self.nextFile = recovered.lastFile + 1
         self.free = []
+        self.damaged = Set(recovered.damagedFiles)
         self.spent = recovered.spentFiles
         for group in recovered.groups {
             var state = GroupState(group: group.group)
             state.hardState = group.hardState == .initial ? nil : group.hardState
             state.snapshot = group.snapshot
-            state.end =
-                group.entries.last.map { ($0.index, $0.term) } ?? group.snapshot.map { ($0.index, $0.term) } ?? (0, 0)
+            var holes = group.holes[...]
+            for entry in group.entries {
+                while let hole = holes.first, hole.index < entry.index {
+                    state.append(hole.index, hole.term ?? 0)
+                    holes.removeFirst()
+                }
+                state.append(entry.index, entry.term)
+            }
+            for hole in holes { state.append(hole.index, hole.term ?? 0) }
+            // The unproved batch comes again as the first: it begins where it began.
+            state.end = recovered.unprovedEnds.first { $0.group == group.group }?.before ?? group.end
             self.groups.append(state)
         }
     }
 
     /// Files found at start that hold nothing, or nothing of this journal: to be used before new ones are made.
     package mutating func addFree(_ file: UInt32) {
-        self.free.append(file)
+        self.release(file)
         self.nextFile = max(self.nextFile, file + 1)
+    }
+
+    private mutating func release(_ file: UInt32) {
+        if self.damaged.contains(file) { self.discarded.append(file) } else { self.free.append(file) }
     }
 
     /// The number of a file that is to be made ahead of its use, and then to be given to `addFree`.
@@ -91,8 +131,11 @@ package struct JournalWriter: Sendable {
     /// Once the first batch planned is durable: the spent files, of which `count` are kept for use and the rest are the
     /// caller's to delete. Each start leaves one; a loop of starts would fill the disk.
     package mutating func takeSurplus(keeping count: Int) -> [UInt32] {
-        let surplus = Array(self.spent.dropFirst(count))
-        self.spent.removeLast(surplus.count)
+        let sound = self.spent.filter { !self.damaged.contains($0) }
+        let kept = sound.prefix(count)
+        let surplus = self.spent.filter { !kept.contains($0) } + self.discarded
+        self.spent = Array(kept)
+        self.discarded.removeAll()
         return surplus
     }
 
@@ -100,7 +143,7 @@ package struct JournalWriter: Sendable {
     package func needsNewFile(_ records: [JournalRecord]) -> Bool {
         let needed = BatchEncoder.blockCount(records: records, groups: self.groupBound(records))
         if let block = self.block, block + needed <= self.segmentBlocks { return false }
-        return self.free.isEmpty && (self.undo == nil || self.spent.isEmpty)
+        return self.free.isEmpty && (self.undo == nil || self.spent.allSatisfy { self.damaged.contains($0) })
     }
 
     /// Plans one batch. The caller writes and syncs it before it plans the next; where that fails it calls
@@ -109,11 +152,13 @@ package struct JournalWriter: Sendable {
         if self.undo != nil, !self.spent.isEmpty {
             // The batch planned before is durable. They go first: nothing that makes them void is overwritten before
             // they are.
-            self.free.insert(contentsOf: self.spent, at: 0)
+            self.free.insert(contentsOf: self.spent.filter { !self.damaged.contains($0) }, at: 0)
+            self.discarded += self.spent.filter { self.damaged.contains($0) }
             self.spent.removeAll()
         }
         self.undo = Undo(
-            nextSequence: self.nextSequence, segments: self.segments, free: self.free, groups: self.groups)
+            nextSequence: self.nextSequence, segments: self.segments, free: self.free, discarded: self.discarded,
+            groups: self.groups)
         let groupBound = self.groupBound(records)
         let needed = BatchEncoder.blockCount(records: records, groups: groupBound)
         if let block = self.block, block + needed <= self.segmentBlocks {
@@ -136,17 +181,23 @@ package struct JournalWriter: Sendable {
         let segment = self.segments.count - 1
         let before = self.groups.map { ($0.group, $0.end) }
         for record in records { self.note(record, segment) }
+        // Few groups are all named in each batch: then the next one after a lost batch settles where each stands.
+        let namesAll = self.groups.count <= Self.groupsAlwaysNamed
         var ends: [BatchEncoder.GroupEnds] = []
-        for group in self.groups where records.contains(where: { $0.group == group.group }) {
-            let old = before.first { $0.0 == group.group }?.1 ?? (0, 0)
-            ends.append(BatchEncoder.GroupEnds(group: group.group, before: old, after: group.end))
+        for group in self.groups where namesAll || records.contains(where: { $0.group == group.group }) {
+            let old = before.first { $0.0 == group.group }?.1 ?? LogEnd(0, 0)
+            ends.append(
+                BatchEncoder.GroupEnds(
+                    group: group.group, before: old, after: group.end,
+                    stamp: HardStateStamp(group.hardState ?? .initial)))
         }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(
             BatchEncoder.blockCount(records: records, groups: ends.count) * JournalFormat.blockBytes)
         self.encoder.encode(
             records, ends: ends, identity: self.identity, generation: self.segments[segment].generation,
-            sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.segmentBlocks, into: &bytes)
+            sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.segmentBlocks,
+            groups: self.groups.count, into: &bytes)
         self.nextSequence += 1
         self.block = block + bytes.count / JournalFormat.blockBytes
         self.segments[segment].endBlock = block + bytes.count / JournalFormat.blockBytes
@@ -192,6 +243,7 @@ package struct JournalWriter: Sendable {
         self.groups = undo.groups
         self.segments = undo.segments
         self.free = undo.free.filter { $0 != file }
+        self.discarded = undo.discarded
         // Void as soon as the batch stands elsewhere, and to be overwritten before that place is: found alone, when the
         // segments after it are free again, its one batch would look as if those after it were lost.
         if wasBegunByIt { self.spent.append(file) }
@@ -205,21 +257,19 @@ package struct JournalWriter: Sendable {
         }
         switch record {
         case .entry(let entry):
-            self.groups[at].end = (entry.index, entry.term)
+            self.groups[at].append(entry.index, entry.term)
             self.segments[segment].note(entry.group, entry.index)
         case .truncate(_, let after):
-            // The term there is not known here; the entries that follow name it.
-            if self.groups[at].end.index > after { self.groups[at].end = (after, 0) }
+            self.groups[at].truncate(after: after)
         case .hardState(_, let state):
             self.groups[at].hardState = state
         case .snapshot(_, let mark):
-            if mark.index >= self.groups[at].snapshot?.index ?? 0 { self.groups[at].snapshot = mark }
-            if mark.index > self.groups[at].end.index { self.groups[at].end = (mark.index, mark.term) }
+            self.groups[at].cover(mark)
         case .repair(let entry):
             self.segments[segment].note(entry.group, entry.index)
         case .hole(let group, let hole):
             self.segments[segment].note(group, hole.index)
-            if hole.index > self.groups[at].end.index { self.groups[at].end = (hole.index, hole.term ?? 0) }
+            if hole.index > self.groups[at].end.index { self.groups[at].append(hole.index, hole.term ?? 0) }
         case .end:
             break
         }
@@ -242,7 +292,7 @@ package struct JournalWriter: Sendable {
                 index > self.groups.first { $0.group == group }?.snapshot?.index ?? 0
             }
             guard !isNeeded else { return }
-            self.free.append(oldest.file)
+            self.release(oldest.file)
             self.segments.removeFirst()
             self.hasRecycled = true
         }
@@ -252,15 +302,22 @@ package struct JournalWriter: Sendable {
     /// no new ones, and what a burst took is given back. The caller removes them once the batch planned last is
     /// durable: it is what made them free.
     package mutating func takeSurplus() -> [UInt32] {
-        guard self.hasRecycled else { return [] }
+        var surplus: [UInt32] = []
+        swap(&surplus, &self.discarded)
+        guard self.hasRecycled else { return surplus }
         self.hasRecycled = false
         let keep = max(Self.minFiles - self.segments.count, self.begun)
         self.begun = 0
-        guard self.free.count > keep else { return [] }
-        let surplus = Array(self.free[keep...])
-        self.free.removeSubrange(keep...)
+        guard self.free.count > keep else { return surplus }
+        // In the order in which they would be written over. A file of a batch that was torn, and written again in another,
+        // must not outlive that other one: alone it would look like damage.
+        surplus += self.free.dropLast(keep)
+        self.free.removeFirst(self.free.count - keep)
         return surplus
     }
+
+    /// Up to so many groups are named in every batch.
+    private static let groupsAlwaysNamed = 16
 
     /// Kept at any rate, in use or free.
     private static let minFiles = 4

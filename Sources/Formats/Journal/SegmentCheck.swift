@@ -94,7 +94,8 @@ package struct SegmentCheck: Sendable {
             switch record {
             case .good(let record):
                 if let index = record.entryIndex { note(record.group, index) }
-            case .damagedPayload(let group, let index, _, _, _): note(group, index)
+            case .damagedEntry(let group, let hole, _, _): note(group, hole.index)
+            case .damagedMark(let group, let index, _, _): note(group, index)
             case .damagedHeader: isHeaderLost = true
             }
         }

@@ -11,8 +11,13 @@ package struct ScannedBatch: Sendable {
     package enum Content: Sendable {
         /// Each record, or what is known of one whose bytes are bad.
         case records([ScannedRecord], ends: [BatchEncoder.GroupEnds])
-        /// Both copies of the headers are bad: what it held is not known.
+        /// Both copies of the batch's own header are bad: what it held is not known.
         case unreadable
+
+        var isDamaged: Bool {
+            guard case .records(let records, _) = self else { return true }
+            return records.contains { if case .good = $0 { false } else { true } }
+        }
     }
     /// Generations of those of its blocks that show an older write, or none (0): as if never written. Each once.
     package var olderGenerations: [UInt64] = []
@@ -22,6 +27,8 @@ package struct ScannedBatch: Sendable {
     package var isGapBefore = false
     /// Blocks that the segment has by this batch's header; 0 where that is not known.
     package var segmentBlocks = 0
+    /// It names every group that the journal had.
+    package var namesAllGroups = false
 
     /// A block of it was never written.
     package var hasUnwrittenBlock: Bool { !self.olderGenerations.isEmpty }
@@ -29,8 +36,10 @@ package struct ScannedBatch: Sendable {
 
 package enum ScannedRecord: Sendable {
     case good(JournalRecord)
-    /// The header is good, the payload is not. `kind` is the record's. `block`: where its payload begins.
-    case damagedPayload(GroupID, index: LogIndex, term: Term, kind: UInt8, block: Int)
+    /// An entry, or the repair of one, whose header is good and whose payload is not. `block`: where that begins.
+    case damagedEntry(GroupID, Hole, isRepair: Bool, block: Int)
+    /// A snapshot's mark whose members are bad in both copies.
+    case damagedMark(GroupID, index: LogIndex, term: Term, block: Int)
     /// Neither copy of the header is good.
     case damagedHeader
 }
@@ -49,6 +58,17 @@ package struct SegmentScan: Sendable {
     package private(set) var damagedAfterEnd = 0
     /// The block after the last batch shows a write that stopped within it.
     package private(set) var isTornAfterEnd = false
+    /// The block after the last batch is there and was not written since: batches stand without gaps, so none follows.
+    package private(set) var isFreeAfterEnd = false
+    /// Blocks that were written for another place: of which generation and batch.
+    package private(set) var strays: [Stray] = []
+
+    package struct Stray: Sendable, Hashable {
+        package var generation: UInt64
+        package var sequence: UInt64
+    }
+    /// Some block is not what was written, used or not.
+    package private(set) var hasBadBlock = false
     /// Every block is as it was when the file was made; a single bad one between such is no matter.
     package private(set) var isBlank = false
     /// The first two blocks or more are unreadable: a first batch of a newer generation may have stood there.
@@ -64,6 +84,8 @@ package struct SegmentScan: Sendable {
         /// The two ends differ: the older generation of the two, or of the one that checks; and whether both check.
         case half(UInt64, newer: UInt64?)
         case damaged
+        /// Written for another place of this file, or of another one.
+        case misplaced(BlockFrame)
     }
 
     private enum Block {
@@ -95,7 +117,9 @@ package struct SegmentScan: Sendable {
         let first = BlockFrame(bytes, at: start, block: block, seed: seed)
         let last = BlockFrame(bytes, at: end, block: block, seed: seed)
         switch (first, last) {
-        case (nil, nil): return .damaged
+        case (nil, nil):
+            let other = BlockFrame(bytes, at: start, block: nil, seed: seed)
+            return other.map { .misplaced($0) } ?? .damaged
         case (let first?, let last?):
             if first == last { return .whole(first) }
             return .half(min(first.generation, last.generation), newer: max(first.generation, last.generation))
@@ -113,7 +137,7 @@ package struct SegmentScan: Sendable {
             case .whole(let frame): self.highestGeneration = max(self.highestGeneration, frame.generation)
             case .half(let generation, let newer):
                 self.highestGeneration = max(self.highestGeneration, generation, newer ?? 0)
-            case .damaged: break
+            case .damaged, .misplaced: break
             }
         }
         let chosen = Self.generation(of: raw, below: limit, bytes: bytes, identity: identity)
@@ -126,9 +150,11 @@ package struct SegmentScan: Sendable {
                 if frame.generation == chosen, chosen > 0 {
                     blocks.append(.current(frame))
                     self.writtenBlocks += 1
+                } else if frame.generation < max(chosen, 1) {
+                    blocks.append(.older(frame.generation, isTorn: false))
                 } else {
-                    blocks.append(
-                        frame.generation < max(chosen, 1) ? .older(frame.generation, isTorn: false) : .damaged)
+                    blocks.append(.damaged)
+                    self.strays.append(Stray(generation: frame.generation, sequence: frame.sequence))
                 }
             case .half(let generation, let newer):
                 // With one end of an older write, the newer one stopped within the block, or never came to it.
@@ -137,6 +163,9 @@ package struct SegmentScan: Sendable {
                         ? .older(generation, isTorn: newer.map { $0 >= chosen } ?? false) : .damaged)
             case .damaged:
                 blocks.append(.damaged)
+            case .misplaced(let frame):
+                blocks.append(.damaged)
+                self.strays.append(Stray(generation: frame.generation, sequence: frame.sequence))
             }
         }
         if chosen == 0, !blocks.isEmpty {
@@ -171,7 +200,13 @@ package struct SegmentScan: Sendable {
         var end = expected
         while end < blocks.count, case .damaged = blocks[end] { end += 1 }
         self.damagedAfterEnd = max(0, end - expected)
-        if expected < blocks.count, case .older(_, isTorn: true) = blocks[expected] { self.isTornAfterEnd = true }
+        if expected < blocks.count, case .older(_, let isTorn) = blocks[expected] {
+            self.isTornAfterEnd = isTorn
+            self.isFreeAfterEnd = !isTorn
+        }
+        self.hasBadBlock =
+            blocks.contains { if case .damaged = $0 { true } else { false } }
+            || self.batches.contains { !$0.badBlocks.isEmpty || $0.content.isDamaged }
         if chosen > 0, self.writtenBlocks <= 2 {
             self.fallback = [SegmentScan(bytes, raw: raw, below: chosen, identity: identity)]
         }
@@ -189,7 +224,7 @@ package struct SegmentScan: Sendable {
             switch block {
             case .half(let older, let newer?) where newer > older && newer < limit: begun = max(begun, newer)
             case .whole(let frame) where frame.generation < limit: whole = max(whole, frame.generation)
-            case .whole, .half, .damaged: break
+            case .whole, .half, .damaged, .misplaced: break
             }
         }
         if begun > whole { return begun }
@@ -300,11 +335,13 @@ package struct SegmentScan: Sendable {
         var bad = damaged(first..<first + total)
         let records = Self.records(
             primary: primary, copy: copy, found: found, first: first, copyFirst: copyFirst,
-            payload: { content(first + $0, $0, isCopy: false) }, seed: seed, identity: identity, bad: &bad)
+            payload: { content(first + $0, $0, isCopy: false) },
+            keptPayload: { content(copyFirst + $0, $0, isCopy: true) }, seed: seed, identity: identity, bad: &bad)
         if primary == nil, let block = content(first, 0, isCopy: false), block.count > 0 { bad.append(first) }
         if copy == nil, let block = content(copyFirst, 0, isCopy: true), block.count > 0 { bad.append(copyFirst) }
         for (start, length, isCopy) in [
-            (first, found.headerBytes + found.payloadBytes, false), (copyFirst, found.headerBytes, true),
+            (first, found.headerBytes + found.payloadBytes, false),
+            (copyFirst, found.headerBytes + found.keptBytes, true),
         ] {
             // What lies behind the content of a copy's last block is zero.
             let last = (length - 1) / JournalFormat.blockPayload
@@ -317,7 +354,8 @@ package struct SegmentScan: Sendable {
         return ScannedBatch(
             sequence: sequence, generation: generation, firstBlock: first, blockCount: total,
             content: .records(records, ends: found.ends), olderGenerations: older(first..<first + total),
-            badBlocks: Set(bad).sorted(), isGapBefore: first > expected, segmentBlocks: found.segmentBlocks)
+            badBlocks: Set(bad).sorted(), isGapBefore: first > expected, segmentBlocks: found.segmentBlocks,
+            namesAllGroups: found.journalGroups == found.ends.count)
     }
 
     private static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -331,7 +369,8 @@ package struct SegmentScan: Sendable {
 
     private static func records(
         primary: HeaderArea?, copy: HeaderArea?, found: HeaderArea, first: Int, copyFirst: Int,
-        payload: (Int) -> UnsafeRawBufferPointer?, seed: UInt32, identity: JournalIdentity, bad: inout [Int]
+        payload: (Int) -> UnsafeRawBufferPointer?, keptPayload: (Int) -> UnsafeRawBufferPointer?, seed: UInt32,
+        identity: JournalIdentity, bad: inout [Int]
     ) -> [ScannedRecord] {
         var headers: [RecordHeader?] = []
         headers.reserveCapacity(found.recordCount)
@@ -343,37 +382,57 @@ package struct SegmentScan: Sendable {
             if one == nil, primary != nil { bad.append(first + block) }
             if other == nil, copy != nil { bad.append(copyFirst + block) }
         }
-        // Where a payload begins follows from the lengths before it; where one of those is lost, from the end.
-        var offsets: [Int?] = Array(repeating: nil, count: headers.count)
-        var offset = found.headerBytes
-        for position in headers.indices {
-            offsets[position] = offset
-            guard let header = headers[position] else { break }
-            offset += header.payloadLength
-        }
-        offset = found.headerBytes + found.payloadBytes
-        for position in headers.indices.reversed() {
-            guard let header = headers[position] else { break }
-            offset -= header.payloadLength
-            offsets[position] = offsets[position] ?? offset
+        let offsets = Self.offsets(headers, from: found.headerBytes, bytes: found.payloadBytes) { $0.payloadLength }
+        let keptOffsets = Self.offsets(headers, from: found.headerBytes, bytes: found.keptBytes) { $0.keptLength }
+        let end = found.headerBytes + found.payloadBytes
+        let keptEnd = found.headerBytes + found.keptBytes
+        func checked(
+            _ header: RecordHeader, _ start: Int?, _ end: Int, _ blocks: (Int) -> UnsafeRawBufferPointer?
+        ) -> [UInt8]? {
+            guard let start, start >= found.headerBytes, start + header.payloadLength <= end,
+                let bytes = Self.gather(start, header.payloadLength, blocks),
+                CRC32C.of(bytes[...], seed: seed) == header.payloadChecksum
+            else { return nil }
+            return bytes
         }
         return headers.indices.map { position in
             guard let header = headers[position] else { return .damagedHeader }
-            let end = found.headerBytes + found.payloadBytes
-            if let start = offsets[position], start >= found.headerBytes, start + header.payloadLength <= end,
-                let bytes = Self.gather(start, header.payloadLength, payload),
-                CRC32C.of(bytes[...], seed: seed) == header.payloadChecksum,
-                let record = header.decode(payload: bytes, identity: identity)
-            {
-                return .good(record)
+            let block = first + (offsets[position] ?? found.headerBytes) / JournalFormat.blockPayload
+            var payload = checked(header, offsets[position], end, payload)
+            if header.isKeptTwice {
+                let kept = checked(header, keptOffsets[position], keptEnd, keptPayload)
+                if payload == nil, kept != nil { bad.append(block) }
+                if kept == nil, payload != nil {
+                    bad.append(copyFirst + (keptOffsets[position] ?? found.headerBytes) / JournalFormat.blockPayload)
+                }
+                payload = payload ?? kept
             }
-            return .damagedPayload(
-                header.group, index: header.index, term: header.term, kind: header.kind,
-                block: first + (offsets[position] ?? found.headerBytes) / JournalFormat.blockPayload)
+            if let payload, let record = header.decode(payload: payload, identity: identity) { return .good(record) }
+            return header.damaged(block: block, identity: identity)
         }
     }
 
-    /// `count` bytes of the primary stream from `offset` on; nil where one of their blocks is not readable.
+    /// Where each payload begins: that follows from the lengths before it, and where one of those is lost, from the end.
+    private static func offsets(
+        _ headers: [RecordHeader?], from start: Int, bytes: Int, length: (RecordHeader) -> Int
+    ) -> [Int?] {
+        var offsets: [Int?] = Array(repeating: nil, count: headers.count)
+        var offset = start
+        for position in headers.indices {
+            offsets[position] = offset
+            guard let header = headers[position] else { break }
+            offset += length(header)
+        }
+        offset = start + bytes
+        for position in headers.indices.reversed() {
+            guard let header = headers[position] else { break }
+            offset -= length(header)
+            offsets[position] = offsets[position] ?? offset
+        }
+        return offsets
+    }
+
+    /// `count` bytes of a copy's content from `offset` on; nil where one of their blocks is not readable.
     private static func gather(
         _ offset: Int, _ count: Int, _ payload: (Int) -> UnsafeRawBufferPointer?
     ) -> [UInt8]? {
@@ -399,6 +458,10 @@ struct HeaderArea {
     let primaryBlocks: Int
     let copyBlocks: Int
     let segmentBlocks: Int
+    /// Bytes of the payloads that stand in the second copy too.
+    let keptBytes: Int
+    /// Groups that the journal had, named here or not.
+    let journalGroups: Int
     let ends: [BatchEncoder.GroupEnds]
     private let area: [UInt8]
     private let recordStart: Int
@@ -424,12 +487,14 @@ struct HeaderArea {
         self.primaryBlocks = Int(u32(40))
         self.copyBlocks = Int(u32(44))
         self.segmentBlocks = Int(u32(48))
+        self.keptBytes = Int(u32(52))
+        self.journalGroups = Int(u32(56))
         self.recordStart = JournalFormat.batchHeaderBytes + groupCount * JournalFormat.batchGroupBytes
         guard groupCount <= 1 << 20, self.recordCount <= 1 << 20,
             self.headerBytes == self.recordStart + self.recordCount * JournalFormat.recordHeaderBytes,
-            self.primaryBlocks
-                == (self.headerBytes + self.payloadBytes + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload,
-            self.copyBlocks == (self.headerBytes + JournalFormat.blockPayload - 1) / JournalFormat.blockPayload,
+            self.primaryBlocks == JournalFormat.blocks(self.headerBytes + self.payloadBytes),
+            self.keptBytes <= self.payloadBytes,
+            self.copyBlocks == JournalFormat.blocks(self.headerBytes + self.keptBytes),
             self.headerBytes <= maxBlocks * JournalFormat.blockPayload
         else { return nil }
         var area: [UInt8] = []
@@ -454,7 +519,8 @@ struct HeaderArea {
                 }
                 ends.append(
                     BatchEncoder.GroupEnds(
-                        group: GroupID(rawValue: word(0)), before: (word(1), word(2)), after: (word(3), word(4))))
+                        group: GroupID(rawValue: word(0)), before: LogEnd(word(1), word(2)),
+                        after: LogEnd(word(3), word(4)), stamp: HardStateStamp(rawValue: word(5))))
             }
         }
         self.ends = ends
@@ -508,6 +574,38 @@ struct RecordHeader {
             self.votedFor = try reader.member()
         } catch {
             return nil
+        }
+    }
+
+    /// The second copy has the payload too.
+    var isKeptTwice: Bool {
+        switch JournalFormat.Kind(rawValue: self.kind) {
+        case .snapshot: true
+        case .entry, .repair: self.entryKind == EntryKind.membership.rawValue
+        case .truncate, .hardState, .end, .seal, .hole, nil: false
+        }
+    }
+    var keptLength: Int { self.isKeptTwice ? self.payloadLength : 0 }
+
+    /// What is known of a record whose payload is bad.
+    func damaged(block: Int, identity: JournalIdentity) -> ScannedRecord {
+        switch JournalFormat.Kind(rawValue: self.kind) {
+        case .entry, .repair:
+            guard let kind = EntryKind(rawValue: self.entryKind) else { return .damagedHeader }
+            let time = WallTime(nanoseconds: self.time)
+            let hash = Entry.hash(
+                group: self.group, index: self.index, term: self.term, time: time, kind: kind,
+                payloadBytes: self.payloadLength, payloadHash: self.payloadHash, previousHash: self.previousHash,
+                key: identity.hashKey)
+            return .damagedEntry(
+                self.group,
+                Hole(
+                    index: self.index, term: self.term, hash: hash, previousHash: self.previousHash, time: time,
+                    kind: kind), isRepair: self.kind == JournalFormat.Kind.repair.rawValue, block: block)
+        case .snapshot:
+            return .damagedMark(self.group, index: self.index, term: self.term, block: block)
+        case .truncate, .hardState, .end, .seal, .hole, nil:
+            return .damagedHeader
         }
     }
 
