@@ -38,7 +38,10 @@ extension World {
             return self.after(
                 .milliseconds(50), .arrivedDial(node.index, life: node.life, to: peer.index, purpose, since: since))
         }
-        if purpose == .probe { return self.after(back, .probed(node.index, life: node.life, to: peer.index)) }
+        if purpose == .probe {
+            self.wasProbed(peer, by: node)
+            return self.after(back, .probed(node.index, life: node.life, to: peer.index))
+        }
         let connection = SimulatedConnection(
             dialler: node.index, life: node.life, acceptor: peer.index, acceptorLife: peer.life)
         self.network.connections.append(connection)
@@ -73,9 +76,15 @@ extension World {
         self.after(delay + self.random.below(delay), .dial(node.index, life: node.life, to: peer.index, .data))
     }
 
-    /// Dials the peers that are this node's to dial.
+    /// Dials the peers that are this node's to dial, and shows the others that it is there.
     func startTransport(_ node: SimulatedNode) {
-        for peer in self.nodes where peer !== node && self.dials(node, peer) { self.dial(node, peer, .data) }
+        for peer in self.nodes where peer !== node { self.dial(node, peer, self.dials(node, peer) ? .data : .probe) }
+    }
+
+    private func wasProbed(_ node: SimulatedNode, by peer: SimulatedNode) {
+        guard self.dials(node, peer), node.peers[peer.index].link == nil else { return }
+        node.peers[peer.index].delay = 0
+        self.dial(node, peer, .data)
     }
 
     // MARK: Connections

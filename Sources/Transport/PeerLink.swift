@@ -170,7 +170,10 @@ final class PeerLink: ChannelInboundHandler {
             self.say(self.ownHello, context)
             self.say(
                 Proof.make(2, key: self.transport.local.key, dialer: bytes, acceptor: self.ownHello), context)
-            if hello.purpose == .probe { self.peerHello = nil }
+            if hello.purpose == .probe {
+                self.peerHello = nil
+                self.transport.wasProbed(by: hello.member.node)
+            }
         }
     }
 

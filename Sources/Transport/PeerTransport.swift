@@ -71,6 +71,8 @@ package final class PeerTransport {
     private var halfOpen = 0
     private var isStopped = false
     private var generator = SystemRandomNumberGenerator()
+    /// Milliseconds from one dial to the next, twice as many each time, and each with up to as much again of jitter.
+    package var backOff: ClosedRange<Int64> = 5...250
 
     /// Half-open connections, beyond which newcomers are closed.
     static let maxHalfOpen = 64
@@ -121,9 +123,14 @@ package final class PeerTransport {
             }
     }
 
-    /// Dials the peers that are this node's to dial.
+    /// Dials the peers that are this node's to dial, and shows the others that it is there:
+    ///
+    /// 1. A leads. B is restarted after a while, and dials A, with the lower number. C, which is to dial B, has found it gone
+    ///    often enough that it waits for up to half a second.
+    /// 2. A sees B following, and all nodes in full service. A is killed.
+    /// 3. B and C both see that at once; but neither can ask the other for its vote before C dials again.
     package func start() {
-        for at in self.peers.indices where self.dials(at) { self.dial(at, .data) }
+        for at in self.peers.indices { self.dial(at, self.dials(at) ? .data : .probe) }
     }
 
     package func stop() {
@@ -164,6 +171,9 @@ package final class PeerTransport {
     }
 
     // MARK: Dialling
+
+    /// A dial is under way, with no outcome yet.
+    package func isDialling(_ node: NodeID) -> Bool { self.index(of: node).map { self.peers[$0].isDialling } ?? false }
 
     private func dials(_ at: Int) -> Bool { self.local.member.node > self.peers[at].address.member.node }
 
@@ -216,8 +226,7 @@ package final class PeerTransport {
 
     private func dialAgain(_ at: Int) {
         guard self.dials(at), !self.isStopped else { return }
-        // 5 ms at first, up to 250 ms, each with up to as much again of jitter.
-        let delay = max(5, min(250, self.peers[at].delay * 2))
+        let delay = max(self.backOff.lowerBound, min(self.backOff.upperBound, self.peers[at].delay * 2))
         self.peers[at].delay = delay
         let jitter = Int64.random(in: 0...delay, using: &self.generator)
         let bound = NIOLoopBound(self, eventLoop: self.loop)
@@ -281,6 +290,14 @@ package final class PeerTransport {
         self.peers[at].run = hello.run
         self.peers[at].linkedAt = .now()
         self.delegate?.peerConnected(hello)
+    }
+
+    /// A peer that is ours to dial looks whether we are there: so it is, and this is no time to wait. It has proved nothing
+    /// yet; all it brings about is one dial of the address that we know.
+    func wasProbed(by node: NodeID) {
+        guard let at = self.index(of: node), self.dials(at), self.peers[at].link == nil else { return }
+        self.peers[at].delay = 0
+        self.dial(at, .data)
     }
 
     /// A probe was answered: the peer lives.

@@ -274,4 +274,31 @@ struct PeerTransportTests {
             _ = try? mutated.withUnsafeBytes { try Hello($0) }
         }
     }
+
+    /// Node 2 is to dial node 1, has found it gone, and does not try again for an hour.
+    @Test func aNodeThatStartsIsDialledAtOnce() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let before = Node(loop, Self.local(1), peers: [])
+        let port = try await before.listen()
+        try await before.stop()
+
+        let two = Node(loop, Self.local(2), peers: [Self.address(1, port: port)])
+        let secondPort = try await two.listen()
+        try await two.on { $0.transport.backOff = 3_600_000...3_600_000 }
+        try await two.start()
+        try await two.eventually("the first dial is over") { !$0.transport.isDialling(NodeID(1)) }
+        #expect(try await two.on { $0.recorder.connected.isEmpty })
+
+        let one = Node(loop, Self.local(1, port: port), peers: [Self.address(2, port: secondPort)])
+        _ = try await one.listen()
+        try await one.start()
+        try await one.eventually("node 2 is there") { $0.recorder.connected.count == 1 }
+        try await two.eventually("node 1 is there") { $0.recorder.connected.count == 1 }
+        #expect(try await one.on { $0.recorder.refused.isEmpty })
+        #expect(try await two.on { $0.recorder.refused.isEmpty })
+        try await one.stop()
+        try await two.stop()
+        try await group.shutdownGracefully()
+    }
 }
