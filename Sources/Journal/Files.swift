@@ -44,6 +44,13 @@ package enum Files {
         return try Self.read(fd, at: 0, count: Int(status.st_size), path: path)
     }
 
+    /// The first bytes of a file that does not tell its size.
+    package static func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
+        let fd = try Self.open(path, O_RDONLY)
+        defer { close(fd) }
+        return try Self.read(fd, at: 0, count: limit, path: path)
+    }
+
     /// Up to `count` bytes; fewer where the file ends.
     package static func read(_ fd: Int32, at offset: Int, count: Int, path: String) throws(FileError) -> [UInt8] {
         var failure: Int32 = 0

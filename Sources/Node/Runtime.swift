@@ -65,6 +65,7 @@ final class Runtime {
         core.peerRuns = parts.peerRuns
         core.requestTimeout = .milliseconds(UInt64(parts.configuration.requestTimeoutMilliseconds))
         core.checkpointBytes = parts.configuration.checkpointBytes
+        core.journalBytes = parts.journalBytes
         core.checkpointInterval = .seconds(UInt64(parts.configuration.checkpointSeconds))
         core.maxMemory = parts.configuration.maxMemory
         var detector = FailureDetector.Options()
@@ -198,8 +199,8 @@ final class Runtime {
     func journalCompleted(_ completion: JournalCompletion) {
         self.begin()
         switch completion {
-        case .durable(let ticket):
-            self.core.journalCompleted(ticket)
+        case .durable(let ticket, let bytes):
+            self.core.journalCompleted(ticket, bytes: bytes)
         case .promised(let ticket):
             self.core.journalPromised(ticket)
         case .failed(let fault, let canPromise, let text):

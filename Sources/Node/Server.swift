@@ -170,12 +170,14 @@ package final class Server: Sendable {
         defer { heartbeats.stop() }
 
         let groups = Dictionary(uniqueKeysWithValues: recovered.groups.map { ($0.group, $0) })
+        // Without the segment that is only begun.
+        let journalBytes = max(0, recovered.segments.count - 1) * configuration.segmentBytes
         recovered.groups = []
         let start = StartParts(
             configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
             journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
-            runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory,
-            inbox: inbox)
+            runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory, inbox: inbox,
+            journalBytes: journalBytes)
         let end = loop.makePromise(of: ServerEnd.self)
         let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
             let runtime = Runtime(start, loop: loop)
@@ -258,6 +260,8 @@ struct StartParts: Sendable {
     var scrubber: Scrubber
     var directory: DataDirectory
     var inbox: Inbox
+    /// What the journal holds.
+    var journalBytes: Int
 }
 
 struct ListenFailed: Error {

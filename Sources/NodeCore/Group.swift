@@ -78,19 +78,21 @@ struct Checkpoint {
     var isSerialised = false
     var blocksInFlight = 0
     var durable: SnapshotMark?
-    /// Bytes of `running` so far, and of `durable`; 0 where that was not taken in this run.
+    /// Bytes of `running` so far, and of `durable`.
     var runningSize = 0
     var durableSize = 0
-    /// Bytes of log applied since the last checkpoint entry.
+    /// Bytes of log applied since the last checkpoint entry, about as they lie in memory.
     var bytesSince = 0
     /// `NodeCore.journalBytes` then.
     var journalBytes = 0
+    /// A follower asked the leader for one.
+    var askedAt: Instant?
     var lastAt = Instant(nanoseconds: 0)
     var lastIndex: LogIndex = 0
     /// The leader has proposed one that is not applied yet.
     var isProposed = false
-    /// A peer could not read the newest file as we sent it.
-    var isDoubtful = false
+    /// Somebody needs one now: a peer that could not read the newest file, or whose journal is long.
+    var isWanted = false
 }
 
 /// A snapshot on its way from the leader.
@@ -105,6 +107,8 @@ struct IncomingSnapshot {
     /// All bytes are here; the state is being read into `machine`.
     var machine: StateMachine?
     var sessions: SessionTable?
+    /// Of blocks read into them.
+    var loadedBytes = 0
     var lastHeard: Instant
 }
 

@@ -16,8 +16,11 @@ package struct NodeConfiguration: Sendable {
     package var seed: UInt64
     /// How long a client's request is held before it is answered with an error.
     package var requestTimeout: Nanoseconds = .seconds(5)
-    /// Bytes of log after which the leader proposes a checkpoint.
+    /// Bytes of log, in memory or in the journal, after which the leader proposes a checkpoint; more where the state is
+    /// large.
     package var checkpointBytes = 64 << 20
+    /// What the journal holds at the start.
+    package var journalBytes = 0
     /// Time after which it does, where there is anything new.
     package var checkpointInterval: Nanoseconds = .seconds(60)
     /// Bytes of state past which growing writes are refused.

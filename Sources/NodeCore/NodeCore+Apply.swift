@@ -18,10 +18,7 @@ extension NodeCore {
             let entry = group.replica.log.entry(at: group.appliedIndex + 1)
             self.apply(entry, to: group)
             budget -= entry.payload.count + 512
-            // About what it takes in the journal, where a batch of one small entry fills a block.
-            let bytes = (entry.payload.count + 256 + 4095) & ~4095
-            group.checkpoint.bytesSince += bytes
-            self.journalBytes += bytes
+            group.checkpoint.bytesSince += entry.payload.count + 256
         }
         // Replies may have let held requests in.
         if group.servedBy != nil {

@@ -12,15 +12,16 @@ extension NodeCore {
         guard group.isLeader, group.replica.hasCommittedInTerm, !group.checkpoint.isProposed,
             group.checkpoint.running == nil, group.incoming == nil, group.hasState
         else { return }
-        let bytes = self.configuration.checkpointBytes
         let isDue =
-            group.checkpoint.bytesSince >= self.checkpointDistance(of: group)
+            group.checkpoint.bytesSince >= self.logDistance(of: group)
             || self.now - group.checkpoint.lastAt >= self.configuration.checkpointInterval
-        // A quiet group's few entries keep every segment since from being used again, as all groups share the journal.
-        let others = self.journalBytes - group.checkpoint.journalBytes - group.checkpoint.bytesSince
-        let holdsJournal = others >= bytes / 2 && group.appliedIndex > group.checkpoint.lastIndex
         let hasNews = group.lastEffectiveIndex > group.checkpoint.lastIndex
-        guard holdsJournal || (isDue && hasNews) || group.checkpoint.isDoubtful else { return }
+        // A quiet group's few entries, whatever they are, keep every segment since from being used again, as all groups
+        // share the journal.
+        let holdsJournal =
+            self.journalSince(group) >= self.journalDistance(of: group)
+            && group.appliedIndex > group.checkpoint.lastIndex
+        guard holdsJournal || (isDue && hasNews) || group.checkpoint.isWanted else { return }
         if case .accepted = group.replica.propose(
             .checkpoint, payload: [], wall: self.wall, now: self.now, into: &group.effects)
         {
@@ -28,16 +29,38 @@ extension NodeCore {
         }
     }
 
+    /// The leader goes by its own journal. A follower's may be longer: a disk that is faster takes the same log in more
+    /// batches, each of which fills its last block, and what it held at its start counts too. Beyond twice what is due it
+    /// asks.
+    func considerAskingForCheckpoint(of group: Group) {
+        guard !group.isLeader, let leader = group.replica.leader, group.hasState, group.checkpoint.running == nil,
+            group.appliedIndex > group.checkpoint.lastIndex,
+            self.journalSince(group) >= 2 * self.journalDistance(of: group),
+            self.now - (group.checkpoint.askedAt ?? self.startedAt) >= .seconds(1)
+        else { return }
+        group.checkpoint.askedAt = self.now
+        self.effects.messages.append((leader.node, .checkpointWanted(group: group.id)))
+    }
+
     /// Bytes of log from one checkpoint to the next. A larger state is written again only after more log, so that
     /// checkpoints do not write several times what the log does; up to a limit, as the log is held in memory until then.
-    private func checkpointDistance(of group: Group) -> Int {
+    private func logDistance(of group: Group) -> Int {
         let bytes = self.configuration.checkpointBytes
         return min(max(bytes, group.checkpoint.durableSize), bytes * 4)
     }
 
+    /// Bytes of journal from one checkpoint to the next: small batches take several times their log's bytes. As much as the
+    /// last snapshot: so a data directory stays within about twice its snapshot, and segments are used again rather than
+    /// made, which others' syncs wait for.
+    private func journalDistance(of group: Group) -> Int {
+        max(self.configuration.checkpointBytes, group.checkpoint.durableSize)
+    }
+
+    private func journalSince(_ group: Group) -> Int { self.journalBytes - group.checkpoint.journalBytes }
+
     func beginCheckpoint(_ group: Group, at entry: Entry) {
         group.checkpoint.isProposed = false
-        group.checkpoint.isDoubtful = false
+        group.checkpoint.isWanted = false
         group.checkpoint.bytesSince = 0
         group.checkpoint.journalBytes = self.journalBytes
         group.checkpoint.lastAt = self.now
@@ -91,8 +114,9 @@ extension NodeCore {
     private func checkpointAllowance(of group: Group, stateBytes: Int) -> Int {
         let byTime =
             Double(self.now - group.checkpoint.lastAt) / Double(max(1, self.configuration.checkpointInterval / 4))
-        let byLog = Double(group.checkpoint.bytesSince) / Double(max(1, self.checkpointDistance(of: group) / 2))
-        let share = max(byTime, byLog)
+        let byLog = Double(group.checkpoint.bytesSince) / Double(max(1, self.logDistance(of: group) / 2))
+        let byJournal = Double(self.journalSince(group)) / Double(max(1, self.journalDistance(of: group) / 2))
+        let share = max(byTime, byLog, byJournal)
         return (1 << 20) + (share >= 1 ? Int.max / 2 : Int(share * Double(stateBytes)))
     }
 

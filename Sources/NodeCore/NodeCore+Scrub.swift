@@ -136,7 +136,7 @@ extension NodeCore {
     private func askForCheckpoints() {
         for group in self.groups {
             if group.isLeader {
-                group.checkpoint.isDoubtful = true
+                group.checkpoint.isWanted = true
             } else if let leader = group.replica.leader {
                 self.effects.messages.append((leader.node, .checkpointWanted(group: group.id)))
             }

@@ -221,7 +221,7 @@ extension NodeCore {
                     (leader.node, .snapshotWanted(group: group.id, atLeast: group.replica.log.baseIndex)))
             }
         } else if group.isLeader {
-            group.checkpoint.isDoubtful = true
+            group.checkpoint.isWanted = true
         } else if let leader = group.replica.leader {
             self.effects.messages.append((leader.node, .checkpointWanted(group: group.id)))
         }
@@ -237,7 +237,7 @@ extension NodeCore {
         }
         guard let mark = group.checkpoint.durable, mark.index >= atLeast, group.healing == nil else {
             // Ours is older than what its log reaches back to, or bad itself: a new one, and it asks again.
-            group.checkpoint.isDoubtful = true
+            group.checkpoint.isWanted = true
             return
         }
         self.beginSending(group, to: member)
@@ -245,7 +245,7 @@ extension NodeCore {
 
     func receiveCheckpointWanted(_ id: GroupID) {
         guard let group = self.group(id), group.isLeader else { return }
-        group.checkpoint.isDoubtful = true
+        group.checkpoint.isWanted = true
     }
 
     // MARK: Time

@@ -12,7 +12,7 @@ extension NodeCore {
     func beginSending(_ group: Group, to member: MemberID) {
         guard let mark = group.checkpoint.durable, group.healing == nil else {
             // Our own file is bad. A new one comes sooner by a checkpoint than by waiting.
-            if group.healing != nil, group.hasState { group.checkpoint.isDoubtful = true }
+            if group.healing != nil, group.hasState { group.checkpoint.isWanted = true }
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
             return
         }
@@ -64,7 +64,7 @@ extension NodeCore {
             // In our own file. The next checkpoint takes its place.
             group.outgoing.remove(at: at)
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
-            group.checkpoint.isDoubtful = true
+            group.checkpoint.isWanted = true
             self.snapshotRotten(group.id, index: reply.index, reason: "node \(member) found what it was sent damaged")
         case .installed:
             group.outgoing.remove(at: at)
@@ -226,6 +226,7 @@ extension NodeCore {
     package func snapshotLoaded(_ id: GroupID, block: UnsafeRawBufferPointer, isLast: Bool) throws(SnapshotUnreadable) {
         guard let group = self.group(id), let incoming = group.incoming, let machine = incoming.machine else { return }
         if block.count > 0 {
+            group.incoming?.loadedBytes += block.count
             if incoming.sessions == nil {
                 var cursor = ByteCursor(block)
                 guard let sessions = SessionTable(&cursor), cursor.isAtEnd else {
@@ -275,9 +276,11 @@ extension NodeCore {
         }
         group.checkpoint.lastIndex = incoming.mark.index
         group.checkpoint.bytesSince = 0
-        group.checkpoint.journalBytes = self.journalBytes
+        group.checkpoint.durableSize = incoming.loadedBytes
         group.incoming = nil
         let isRestart = incoming.from == self.configuration.me
+        // What the journal holds at a start is counted until the next checkpoint.
+        if !isRestart { group.checkpoint.journalBytes = self.journalBytes }
         if !isRestart {
             if incoming.mark.index > group.replica.commitIndex {
                 group.replica.install(incoming.mark, now: self.now, into: &group.effects)

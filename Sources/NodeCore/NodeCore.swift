@@ -33,8 +33,8 @@ package final class NodeCore {
     var afterJournal: [(to: NodeID, message: PeerMessage)] = []
     /// Marks of snapshots among this turn's records.
     var newMarks: [(group: GroupID, index: LogIndex)] = []
-    /// Of log applied in this run, all groups.
-    package internal(set) var journalBytes = 0
+    /// What the journal held at the start, and what it has written since, for all groups.
+    package private(set) var journalBytes: Int
     var lastReadTicket: UInt64 = 0
     var lastCopiesTicket: UInt64 = 0
     package private(set) var isStopping = false
@@ -74,6 +74,7 @@ package final class NodeCore {
         self.configuration = configuration
         self.now = now
         self.random = Random(seed: configuration.seed)
+        self.journalBytes = configuration.journalBytes
         self.incidents = IncidentTracker(me: configuration.me.node, run: configuration.run)
         self.detector = detector
         self.diskAccount = DiskAccount(me: configuration.me.node, run: configuration.run)
@@ -152,6 +153,7 @@ package final class NodeCore {
             }
             self.expireRequests(of: group)
             self.considerCheckpoint(of: group)
+            self.considerAskingForCheckpoint(of: group)
             self.considerTime(of: group)
             self.superviseSnapshots(of: group)
             self.considerReplacements(in: group)
@@ -167,8 +169,10 @@ package final class NodeCore {
 
     // MARK: Inputs from the journal
 
-    /// Everything up to `ticket` is durable.
-    package func journalCompleted(_ ticket: UInt64) {
+    /// Everything up to `ticket` is durable. `bytes`: what the disk got since the last call; small batches take several
+    /// times what is in them.
+    package func journalCompleted(_ ticket: UInt64, bytes: Int) {
+        self.journalBytes += bytes
         self.lastJournalled = self.now
         defer { self.rotJournalled(ticket) }
         while let first = self.awaitingJournal.first, first.ticket <= ticket {

@@ -76,6 +76,7 @@ extension World {
         }
         configuration.requestTimeout = self.requestTimeout
         configuration.checkpointBytes = self.checkpointBytes
+        configuration.journalBytes = max(0, found.segments.count - 1) * SimulatedJournal.segmentBytes
         configuration.checkpointInterval = .milliseconds(1500)
         configuration.snapshotBlockBytes = 1 << 10
         configuration.cacheShards = 16
@@ -242,7 +243,7 @@ extension World {
             if self.options.bug == .completesBeforeSync {
                 self.after(
                     1_000,
-                    .journalTold(node.index, life: node.life, .durable(ticket: core.effects.journalTicket)))
+                    .journalTold(node.index, life: node.life, .durable(ticket: core.effects.journalTicket, bytes: 0)))
             }
             self.writeOn(node)
         }

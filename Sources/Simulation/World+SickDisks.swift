@@ -74,7 +74,7 @@ extension World {
     /// The journal's thread tells the core's loop, in order.
     private func deliverJournalEvents(_ node: SimulatedNode) {
         for event in node.journal!.takeEvents() {
-            if case .durable(let ticket) = event {
+            if case .durable(let ticket, _) = event {
                 self.note(.journalWritten, node, ticket)
                 if self.options.bug == .completesBeforeSync { continue }
             }
@@ -87,7 +87,7 @@ extension World {
     func journalTold(_ node: SimulatedNode, _ event: JournalPipeline.Event) {
         self.begin(node)
         switch event {
-        case .durable(let ticket): node.core!.journalCompleted(ticket)
+        case .durable(let ticket, let bytes): node.core!.journalCompleted(ticket, bytes: bytes)
         case .promised(let ticket):
             self.counts.promises += 1
             node.core!.journalPromised(ticket)

@@ -117,7 +117,7 @@ package final class World {
         var random = Random(seed: options.seed ^ options.noise &* 0x9e37_79b9_7f4a_7c15)
         self.schedule = FaultSchedule(options)
         self.requestTimeout = .milliseconds(300) + random.below(.milliseconds(1800))
-        self.checkpointBytes = (6 << 10) + Int(random.below(48 << 10))
+        self.checkpointBytes = (16 << 10) + Int(random.below(112 << 10))
         self.sickAfter = .milliseconds(300) + random.below(.milliseconds(3700))
         self.cluster = ClusterID(high: random.next(), low: random.next())
         let seconds = Int((options.faultTime + options.recoveryBound) / 1_000_000_000) + 1

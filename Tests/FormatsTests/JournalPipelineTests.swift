@@ -40,8 +40,20 @@ import Testing
         let second = try self.plan(pipeline.next())
         #expect(second.file != first.file)
         pipeline.completed()
-        #expect(pipeline.takeEvents() == [.durable(ticket: 1)])
+        #expect(pipeline.takeEvents() == [.durable(ticket: 1, bytes: second.bytes.count)], "what failed is not counted")
         #expect(pipeline.isIdle)
+    }
+
+    @Test func theNextSegmentIsNearWhenHalfOfThisOneIsUsed() throws {
+        var pipeline = self.pipeline()
+        #expect(pipeline.writer.isPastHalf, "there is none yet")
+        var blocks = 0
+        while blocks < 8 {
+            pipeline.submit([self.entry(LogIndex(blocks + 1))], ticket: UInt64(blocks + 1))
+            blocks += try self.plan(pipeline.next()).bytes.count / 4096
+            pipeline.completed()
+            #expect(pipeline.writer.isPastHalf == (blocks >= 8), "\(blocks) of 16")
+        }
     }
 
     @Test func theCurrentSegmentIsGivenUpToo() throws {
@@ -64,13 +76,18 @@ import Testing
         pipeline.submit([self.entry(2)], ticket: 2)
         pipeline.submit([], ticket: 3, beginsSegment: true)
         pipeline.submit([self.entry(3)], ticket: 4)
-        #expect(try self.plan(pipeline.next()).file == first.file, "what was submitted before goes where it would have")
+        let rest = try self.plan(pipeline.next())
+        #expect(rest.file == first.file, "what was submitted before goes where it would have")
         pipeline.completed()
         let second = try self.plan(pipeline.next())
         #expect(second.file != first.file && second.offset == 0)
         #expect(pipeline.extents.map(\.durableBlocks).last == 0, "not durable yet")
         pipeline.completed()
-        #expect(pipeline.takeEvents() == [.durable(ticket: 1), .durable(ticket: 2), .durable(ticket: 4)])
+        let durable: [JournalPipeline.Event] = [
+            .durable(ticket: 1, bytes: first.bytes.count), .durable(ticket: 2, bytes: rest.bytes.count),
+            .durable(ticket: 4, bytes: second.bytes.count),
+        ]
+        #expect(pipeline.takeEvents() == durable)
         let scan = second.bytes.withUnsafeBytes { SegmentScan($0, identity: Self.identity) }
         guard case .records(let records, _)? = scan.batches.first?.content else {
             Issue.record("unreadable")
@@ -104,9 +121,24 @@ import Testing
         #expect(pipeline.takeEvents().isEmpty, "told once")
         #expect(pipeline.retryPause == .seconds(8), "less and less often")
         pipeline.retry()
-        _ = try self.plan(pipeline.next())
+        let last = try self.plan(pipeline.next())
         pipeline.completed()
-        #expect(pipeline.takeEvents() == [.durable(ticket: 2), .recovered])
+        #expect(pipeline.takeEvents() == [.durable(ticket: 2, bytes: last.bytes.count), .recovered])
+    }
+
+    @Test func allBytesThatTheDiskGotAreToldOnce() throws {
+        var pipeline = self.pipeline()
+        pipeline.submit((1...9).map { self.entry($0, bytes: 5000) }, ticket: 1)
+        pipeline.submit([self.entry(10)], ticket: 2)
+        var written = 0
+        var told = 0
+        while let step = pipeline.next() {
+            written += try self.plan(step).bytes.count
+            pipeline.completed()
+            for case .durable(_, let bytes) in pipeline.takeEvents() { told += bytes }
+        }
+        #expect(written > 9 * 5000 && written % 4096 == 0)
+        #expect(told == written)
     }
 
     @Test func aFullDiskPromisesFromTheReserveAndMakesItAgainFirst() throws {
@@ -123,13 +155,16 @@ import Testing
         }
         pipeline.reserveTaken()
         let promise = try self.plan(pipeline.next())
+        var bytes = promise.bytes.count
         #expect(promise.file == file && !promise.isNew)
         #expect(pipeline.recordsUnderway == [self.state(3)])
         // Comes while the promise is written: not part of it.
         pipeline.submit([self.state(5)], ticket: 2)
         pipeline.completed()
         #expect(pipeline.takeEvents() == [.promised(ticket: 1)])
-        #expect(try self.plan(pipeline.next()).file == file)
+        let second = try self.plan(pipeline.next())
+        bytes += second.bytes.count
+        #expect(second.file == file)
         #expect(pipeline.recordsUnderway == [self.state(5)])
         pipeline.completed()
         #expect(pipeline.takeEvents() == [.promised(ticket: 2)])
@@ -145,10 +180,10 @@ import Testing
         pipeline.retry()
         _ = pipeline.next()
         pipeline.reserveMade()
-        _ = try self.plan(pipeline.next())
+        bytes += try self.plan(pipeline.next()).bytes.count
         #expect(pipeline.recordsUnderway == [self.entry(1)], "an older vote does not come after a newer one")
         pipeline.completed()
-        #expect(pipeline.takeEvents() == [.durable(ticket: 2), .recovered])
+        #expect(pipeline.takeEvents() == [.durable(ticket: 2, bytes: bytes), .recovered])
         #expect(pipeline.isIdle && pipeline.hasReserve)
     }
 
@@ -172,14 +207,14 @@ import Testing
         }
         _ = pipeline.next()
         pipeline.reserveTaken()
-        _ = try self.plan(pipeline.next())
+        let promise = try self.plan(pipeline.next())
         pipeline.completed()
         pipeline.retry()
         _ = pipeline.next()
         pipeline.reserveMade()
         _ = pipeline.takeEvents()
         #expect(pipeline.next() == nil)
-        #expect(pipeline.takeEvents() == [.durable(ticket: 1), .recovered])
+        #expect(pipeline.takeEvents() == [.durable(ticket: 1, bytes: promise.bytes.count), .recovered])
         #expect(pipeline.isIdle && !pipeline.isFailing)
     }
 }

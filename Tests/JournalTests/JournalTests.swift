@@ -18,7 +18,7 @@ import Testing
     }
 
     private func tickets(_ items: [JournalCompletion]) -> [UInt64] {
-        items.map { if case .durable(let ticket) = $0 { ticket } else { 0 } }
+        items.map { if case .durable(let ticket, _) = $0 { ticket } else { 0 } }
     }
 
     @Test func givesBackWhatWasMadeDurable() throws {

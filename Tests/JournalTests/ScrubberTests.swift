@@ -51,7 +51,7 @@ import Testing
     @Test func findsWhatIsBadAndNothingElse() throws {
         let fixture = try Fixture()
         for entry in entries(1...30, bytes: 9000) { fixture.journal.submit([.entry(entry)], ticket: entry.index) }
-        while fixture.done.wait(for: 1).last.map({ if case .durable(30) = $0 { false } else { true } })! {
+        while fixture.done.wait(for: 1).last.map({ if case .durable(30, _) = $0 { false } else { true } })! {
             usleep(1000)
         }
         #expect(fixture.pass().isEmpty)

@@ -36,7 +36,7 @@ import Testing
     private func isRecovery(_ item: JournalCompletion) -> Bool { if case .recovered = item { true } else { false } }
 
     private func lastDurable(_ items: [JournalCompletion]) -> UInt64 {
-        items.reduce(0) { if case .durable(let ticket) = $1 { ticket } else { $0 } }
+        items.reduce(0) { if case .durable(let ticket, _) = $1 { ticket } else { $0 } }
     }
 
     @Test func anErrorThatStaysIsToldAndGoesByItself() throws {

@@ -27,6 +27,8 @@ final class CoreCluster {
     /// Nodes whose file of the peers' runs is not written.
     var stalledRuns: Set<UInt32> = []
     private var heldRuns: [UInt32: (bytes: [UInt8], version: UInt64)] = [:]
+    /// What a node's journal is said to take for each batch.
+    var batchBytes: [UInt32: Int] = [:]
     private(set) var replies: [ClientID: [String]] = [:]
     private(set) var events: [(node: UInt32, event: NodeEvent)] = []
     private var random: Random
@@ -161,7 +163,9 @@ final class CoreCluster {
 
     private func carryOut(_ node: UInt32, _ core: NodeCore) {
         self.write(core.effects.records, node)
-        if core.effects.journalTicket > 0 { core.journalCompleted(core.effects.journalTicket) }
+        if core.effects.journalTicket > 0 {
+            core.journalCompleted(core.effects.journalTicket, bytes: self.batchBytes[node] ?? 0)
+        }
         if let write = core.effects.peerRuns { self.heldRuns[node] = write }
         if !self.stalledRuns.contains(node), let (bytes, version) = self.heldRuns.removeValue(forKey: node) {
             self.disks[node]!.peerRuns = try! PeerRuns(file: bytes)

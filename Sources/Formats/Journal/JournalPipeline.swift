@@ -34,8 +34,9 @@ package struct JournalPipeline: Sendable {
     }
 
     package enum Event: Sendable, Equatable {
-        /// Everything up to the ticket is durable.
-        case durable(ticket: UInt64)
+        /// Everything up to the ticket is durable. `bytes`: what the disk got since this was last said, headers, padding and
+        /// promises included.
+        case durable(ticket: UInt64, bytes: Int)
         /// Of everything up to the ticket the hard states are durable.
         case promised(ticket: UInt64)
         /// The journal fails from here on, or in another way than before. `canPromise`: hard states are still written.
@@ -79,6 +80,9 @@ package struct JournalPipeline: Sendable {
     /// The first submissions, whose hard states are durable and taken out.
     private var promised = 0
     private var underway: Underway?
+    /// Of the write under way, and of those that are durable and not told yet.
+    private var bytesUnderway = 0
+    private var bytesWritten = 0
     /// The batch under way, or to be planned next, has failed once.
     private var isSecondAttempt = false
     private var failure: Failure?
@@ -152,9 +156,11 @@ package struct JournalPipeline: Sendable {
         switch self.underway {
         case .batch(_, let count, let taken):
             self.underway = nil
+            self.bytesWritten += self.bytesUnderway
             self.confirm(count, taken: taken)
         case .promise:
             self.underway = nil
+            self.bytesWritten += self.bytesUnderway
             self.strip()
         case .makingReserve, .takingReserve, nil:
             invariant(false, "no write is under way")
@@ -244,12 +250,16 @@ package struct JournalPipeline: Sendable {
             return nil
         }
         let plan = self.writer.plan(records)
+        self.bytesUnderway = plan.bytes.count
         self.underway = .batch(records: records, count: at, taken: next)
         return .write(plan)
     }
 
     private mutating func confirm(_ count: Int, taken: Int) {
-        if count > 0 { self.events.append(.durable(ticket: self.waiting[count - 1].ticket)) }
+        if count > 0 {
+            self.events.append(.durable(ticket: self.waiting[count - 1].ticket, bytes: self.bytesWritten))
+            self.bytesWritten = 0
+        }
         self.waiting.removeFirst(count)
         self.taken = taken
         self.promised = max(0, self.promised - count)
@@ -297,6 +307,7 @@ package struct JournalPipeline: Sendable {
             return .takeReserve(file)
         }
         let plan = self.writer.plan(records)
+        self.bytesUnderway = plan.bytes.count
         self.promiseEnd = self.waiting.count
         self.underway = .promise(records: records)
         return .write(plan)

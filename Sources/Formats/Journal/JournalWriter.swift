@@ -324,4 +324,7 @@ package struct JournalWriter: Sendable {
 
     /// Files that hold nothing needed.
     package var freeFiles: Int { self.free.count }
+
+    /// Half of the current segment is used, or there is none: the next one is near.
+    package var isPastHalf: Bool { self.block.map { $0 * 2 >= self.segmentBlocks } ?? true }
 }

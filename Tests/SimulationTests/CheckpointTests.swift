@@ -1,0 +1,65 @@
+import NodeCore
+import Replication
+import Testing
+
+/// When a checkpoint is due.
+@Suite struct CheckpointTests {
+    private func started() -> CoreCluster {
+        let cluster = CoreCluster(3)
+        cluster.start(1, 2, 3)
+        #expect(cluster.run(.seconds(20)) { cluster.isReady(1, 2, 3) && cluster.leaders().count == 1 })
+        return cluster
+    }
+
+    private func write(_ count: Int, to cluster: CoreCluster) {
+        let leader = cluster.leaders()[0]
+        for number in 0..<count {
+            cluster.submit(leader, set: "key", "\(number)", client: 7)
+            cluster.run(.milliseconds(20))
+        }
+    }
+
+    private func checkpoints(_ cluster: CoreCluster, on node: UInt32) -> Int {
+        cluster.events.reduce(0) { count, event in
+            if case .checkpointBegun(.default, _) = event.event, event.node == node { return count + 1 }
+            return count
+        }
+    }
+
+    /// A small batch takes several times its bytes in the journal.
+    @Test func theJournalsBytesBringOneNotTheEntriesAlone() {
+        let cluster = self.started()
+        let leader = cluster.leaders()[0]
+        self.write(20, to: cluster)
+        #expect(self.checkpoints(cluster, on: leader) == 0, "twenty small entries")
+        cluster.batchBytes[leader] = 4 << 20
+        self.write(20, to: cluster)
+        #expect(self.checkpoints(cluster, on: leader) == 1)
+    }
+
+    /// A group without news keeps the segments that hold its last entries.
+    @Test func aQuietGroupFollowsTheBusyOne() {
+        let cluster = self.started()
+        let leader = cluster.leaders()[0]
+        for node in cluster.leaders(.system) { cluster.batchBytes[node] = 4 << 20 }
+        cluster.batchBytes[leader] = 4 << 20
+        self.write(40, to: cluster)
+        let isSystemDone = cluster.events.contains {
+            if case .checkpointBegun(.system, _) = $0.event { true } else { false }
+        }
+        #expect(isSystemDone)
+    }
+
+    /// Its disk takes the log in more batches than the leader's.
+    @Test func aFollowerWhoseJournalIsLongAsks() {
+        let cluster = self.started()
+        let leader = cluster.leaders()[0]
+        let follower: UInt32 = leader == 1 ? 2 : 1
+        cluster.batchBytes[follower] = 4 << 20
+        self.write(24, to: cluster)
+        #expect(self.checkpoints(cluster, on: leader) == 0, "not yet twice what is due")
+        self.write(60, to: cluster)
+        #expect(self.checkpoints(cluster, on: leader) == 1, "once")
+        #expect(self.checkpoints(cluster, on: follower) == 1)
+    }
+}
