@@ -33,6 +33,10 @@ package final class CatalogMachine {
         guard let report = Incident(command, at: &offset), offset == command.count, report.accounts.count == 1 else {
             return false
         }
+        // Where its observer's word is already it goes on, also when a later fault of the same run has come up meanwhile.
+        for at in self.incidents.indices.reversed() where self.incidents[at].continues(report) {
+            return self.incidents[at].absorb(report)
+        }
         for at in self.incidents.indices.reversed() where self.incidents[at].absorb(report) { return true }
         self.incidents.append(report)
         if self.incidents.count > Self.maxIncidents {
@@ -40,6 +44,29 @@ package final class CatalogMachine {
             self.firstNumber &+= 1
         }
         return true
+    }
+
+    /// Whether a report would say nothing new, or nothing that is kept any longer. O(incidents).
+    package func has(_ report: Incident) -> Bool {
+        let account = report.accounts[0]
+        if self.incidents.count == Self.maxIncidents,
+            self.incidents[0].authority.detected.nanoseconds > account.detected.nanoseconds
+        {
+            return true
+        }
+        let alike = self.incidents.filter { $0.kind == report.kind && $0.node == report.node && $0.run == report.run }
+        for incident in alike {
+            for known in incident.accounts
+            where known.observer == account.observer && known.episode == account.episode {
+                var after = known
+                after.take(account)
+                return after == known
+            }
+        }
+        // One fault again and again is counted, and told by the last; a lost disk, by whoever sees its end.
+        return alike.contains { incident in
+            incident.closed != nil && (incident.count > 1 || (incident.cause == .diskLost && report.cause == .diskLost))
+        }
     }
 
     /// Of all state. O(state).

@@ -94,6 +94,24 @@ package struct Incident: Sendable, Equatable {
             self.actions.append(action)
         }
 
+        /// Takes in a later word of the same observer about the same fault; one that comes late takes nothing back. An
+        /// observer that dies may begin again from what it had written down, which may be less than it had told.
+        package mutating func take(_ word: Account) {
+            let before = self
+            self = word
+            self.ledSystem = word.ledSystem || before.ledSystem
+            if word.changes.count < before.changes.count {
+                self.changes = before.changes
+                self.repair = before.repair
+            }
+            self.repair = self.repair ?? before.repair
+            self.closed = word.closed ?? before.closed
+            self.delay = word.delay ?? before.delay
+            for at in self.samples.indices { self.samples[at] = word.samples[at] ?? before.samples[at] }
+            self.bytesRepaired = max(word.bytesRepaired, before.bytesRepaired)
+            if word.actions.count < before.actions.count { self.actions = before.actions }
+        }
+
         package init(observer: NodeID, episode: UInt64, detected: WallTime, window: Nanoseconds) {
             self.observer = observer
             self.episode = episode
@@ -133,19 +151,29 @@ package struct Incident: Sendable, Equatable {
 
     // MARK: Several observers
 
+    private func isAlike(_ report: Incident) -> Bool {
+        self.kind == report.kind && self.node == report.node && self.run == report.run
+            && (self.cause == .diskLost) == (report.cause == .diskLost)
+            && (self.kind != .data || self.cause == report.cause)
+    }
+
+    /// Whether the report's observer has told of this very fault before.
+    func continues(_ report: Incident) -> Bool {
+        let account = report.accounts[0]
+        return self.isAlike(report)
+            && self.accounts.contains { $0.observer == account.observer && $0.episode == account.episode }
+    }
+
     /// Takes in a report with one account, where it is of this fault; false where it is of another.
     ///
     /// Reports come in any order and more than once. The same observer and episode: the same fault, told anew. An observer
     /// not heard yet: this fault, unless it was over when the observer came to suspect the node.
     mutating func absorb(_ report: Incident) -> Bool {
-        guard self.kind == report.kind, self.node == report.node, self.run == report.run,
-            (self.cause == .diskLost) == (report.cause == .diskLost),
-            self.kind != .data || self.cause == report.cause
-        else { return false }
+        guard self.isAlike(report) else { return false }
         let account = report.accounts[0]
         if let at = self.accounts.firstIndex(where: { $0.observer == account.observer && $0.episode == account.episode }
         ) {
-            self.accounts[at] = account
+            self.accounts[at].take(account)
         } else if self.end.map({ account.detected.nanoseconds <= $0 }) ?? true,
             !self.accounts.contains(where: { $0.observer == account.observer }), self.accounts.count < Self.maxAccounts
         {
@@ -171,10 +199,11 @@ package struct Incident: Sendable, Equatable {
         return true
     }
 
-    /// When it was closed, by its observers' wall clocks; nil: it is not.
+    /// When the first of its observers saw all nodes in full service, by wall clocks; nil: none has. Not the last: what is
+    /// suspected after that is another fault, also where some observer is late to see the end of this one.
     private var end: UInt64? {
         self.accounts.compactMap { account in account.closed.map { saturating(account.detected.nanoseconds, $0) } }
-            .max()
+            .min()
     }
 
     // MARK: What counts
@@ -197,8 +226,9 @@ package struct Incident: Sendable, Equatable {
             // Who ended the outage may be gone with its account: it was over when all nodes were in full service.
             return self.accounts.compactMap(\.closed).min()
         }
-        // Of a lost disk's accounts one ends it: each is of the leader of its time.
-        return self.authority.repair ?? (self.cause == .diskLost ? self.accounts.compactMap(\.closed).min() : nil)
+        // One account may never be ended: its observer's disk is gone, and its word with it. Of a lost disk's accounts one
+        // ends it: each is of the leader of its time.
+        return self.authority.repair ?? self.accounts.compactMap(\.closed).min()
     }
 
     package var closed: Nanoseconds? {

@@ -32,6 +32,9 @@ extension Runtime {
         self.redis.flush()
         for action in self.core.effects.snapshots { self.perform(action) }
         if let (bytes, version) = self.core.effects.peerRuns { self.runs.replace(with: bytes, version: version) }
+        if let (bytes, number) = self.core.effects.openIncidents {
+            self.incidents.replace(with: bytes, number: number)
+        }
         for (group, index) in self.core.effects.obsoleteSnapshots { self.snapshots.remove(group, below: index) }
         for file in self.core.effects.rewrites { self.rewrite(file) }
         for event in self.core.effects.events { self.log(event) }

@@ -47,6 +47,18 @@ extension Runtime: PeerTransportDelegate {
         self.scheduleTurn()
     }
 
+    /// The file of open incidents was replaced, or could not be.
+    func openIncidentsWritten(_ number: UInt64, _ error: FileError?) {
+        self.begin()
+        if let error {
+            self.logger.warning("open incidents cannot be written down", metadata: ["reason": "\(error)"])
+            self.core.openIncidentsFailed(number)
+        } else {
+            self.core.openIncidentsDurable(number)
+        }
+        self.scheduleTurn()
+    }
+
     /// Hands over what the heartbeat thread recorded, then lets the core judge silence: in this order, or a beat that
     /// has arrived would count as missing.
     func readHeartbeats() {

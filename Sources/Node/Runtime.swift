@@ -29,6 +29,7 @@ final class Runtime {
     let scrubber: Scrubber
     let directory: DataDirectory
     let inbox: Inbox
+    let incidents: OpenIncidentsFile
     /// Redis addresses that the peers told of themselves.
     var redisAddresses: [NodeID: (host: String, port: Int)] = [:]
 
@@ -59,10 +60,14 @@ final class Runtime {
         self.scrubber = parts.scrubber
         self.directory = parts.directory
         self.inbox = parts.inbox
+        self.incidents = parts.incidents
         var core = NodeConfiguration(
             cluster: parts.identity.cluster, me: parts.identity.member, history: parts.identity.history,
             founders: parts.seed.peers.map(\.member), seed: UInt64.random(in: 0...UInt64.max))
         core.peerRuns = parts.peerRuns
+        core.openIncidents = parts.openIncidents
+        core.boot = Clock.boot
+        core.wall = Clock.wall
         core.requestTimeout = .milliseconds(UInt64(parts.configuration.requestTimeoutMilliseconds))
         core.checkpointBytes = parts.configuration.checkpointBytes
         core.journalBytes = parts.journalBytes

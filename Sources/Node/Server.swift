@@ -154,6 +154,9 @@ package final class Server: Sendable {
             directory: directory, interval: .milliseconds(UInt64(configuration.scrubIntervalMilliseconds)),
             extents: { journal.extents }, found: { inbox.rot($0) })
         defer { scrubber.close() }
+        let openIncidents = OpenIncidentsFile.read(directory: directory.path)
+        let incidents = OpenIncidentsFile(directory: directory.path) { inbox.openIncidents($0, $1) }
+        defer { incidents.close() }
         let heartbeats: Heartbeats
         do {
             heartbeats = try Heartbeats(
@@ -177,7 +180,7 @@ package final class Server: Sendable {
             configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
             journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
             runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory, inbox: inbox,
-            journalBytes: journalBytes)
+            journalBytes: journalBytes, incidents: incidents, openIncidents: openIncidents)
         let end = loop.makePromise(of: ServerEnd.self)
         let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
             let runtime = Runtime(start, loop: loop)
@@ -262,6 +265,8 @@ struct StartParts: Sendable {
     var inbox: Inbox
     /// What the journal holds.
     var journalBytes: Int
+    var incidents: OpenIncidentsFile
+    var openIncidents: OpenIncidents
 }
 
 struct ListenFailed: Error {
@@ -304,6 +309,11 @@ final class Inbox: Sendable {
     func rewritten(_ file: NodeFile, bytes: Int?) {
         guard let runtime = self.runtime.withLock({ $0 }) else { return }
         self.loop.execute { runtime.value.rewritten(file, bytes: bytes) }
+    }
+
+    func openIncidents(_ number: UInt64, _ error: FileError?) {
+        guard let runtime = self.runtime.withLock({ $0 }) else { return }
+        self.loop.execute { runtime.value.openIncidentsWritten(number, error) }
     }
 
     func snapshot(_ done: SnapshotStore.Done) {

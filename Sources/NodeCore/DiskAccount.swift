@@ -10,6 +10,8 @@ package struct DiskAccount: Sendable {
         /// Groups that this node led when the disk failed, and that nobody else is known to lead yet.
         var leaderless: [(group: GroupID, term: Term)]
         var isDirty = true
+        /// The file of open incidents does not have it.
+        var isUnsaved = true
     }
 
     private static let ages: [Nanoseconds] = [.seconds(1), .seconds(5), .seconds(30)]
@@ -86,13 +88,27 @@ package struct DiskAccount: Sendable {
 
     package var hasReport: Bool { self.open?.isDirty ?? false }
 
-    /// What is new since the last call, as a command for the catalog.
-    package mutating func takeReport() -> [UInt8]? {
+    /// What is new since the last call, for the catalog. What is over is let go.
+    package mutating func takeReport() -> (incident: Incident, detectedAt: Instant)? {
         guard let open = self.open, open.isDirty else { return nil }
         self.open!.isDirty = false
+        self.open!.isUnsaved = true
         if open.account.closed != nil { self.open = nil }
-        let incident = Incident(
+        return (self.incident(open), open.detectedAt)
+    }
+
+    private func incident(_ open: Open) -> Incident {
+        Incident(
             kind: .data, cause: open.cause, node: self.me, run: self.run, isPlanned: false, accounts: [open.account])
-        return CatalogCommand.report(incident).encoded()
+    }
+
+    var hasUnsaved: Bool { self.open?.isUnsaved ?? false }
+
+    /// What the file of open incidents is to hold of it.
+    mutating func save() -> OpenIncidents.Item? {
+        guard let open = self.open else { return nil }
+        self.open!.isUnsaved = false
+        return OpenIncidents.Item(
+            report: self.incident(open), detectedAt: open.detectedAt, ageBefore: 0, leaderless: [])
     }
 }

@@ -12,6 +12,12 @@ package struct NodeConfiguration: Sendable {
     package var founders: [MemberID]
     /// What the file of that name held; not complete where there was none, or it could not be read.
     package var peerRuns = PeerRuns()
+    /// What the file of open incidents held; empty where there was none, or it could not be read.
+    package var openIncidents = OpenIncidents()
+    /// Names the time since the machine started, as long as its clock goes on; 0: not known.
+    package var boot: UInt64 = 0
+    /// The wall clock at the start.
+    package var wall = WallTime(nanoseconds: 0)
     /// Seeds every random choice of the core (election timeouts).
     package var seed: UInt64
     /// How long a client's request is held before it is answered with an error.

@@ -67,6 +67,29 @@ extension NodeCore {
         return catalog.incidents.reduce(0) { $0 + ($1.cause == .diskLost && $1.closed == nil ? 1 : 0) }
     }
 
+    /// Incidents that this node follows, or that the ledger may not have.
+    package var followedIncidents: Int { self.incidents.count }
+
+    /// What this node's copy of the ledger lacks of a word that this node once wrote down; nil: nothing.
+    package func lackOfLedger(_ word: OpenIncidents.Word) -> String? {
+        guard case .catalog(let catalog) = self.group(.system)!.machine else { return nil }
+        let me = self.configuration.me.node
+        let matching = catalog.incidents.filter {
+            $0.kind == word.kind && $0.node == word.node && $0.run == word.run
+        }
+        let told = matching.first { $0.accounts.contains { $0.observer == me && $0.episode == word.episode } }
+        guard let known = told else {
+            // One fault again and again is told by the last, whose own word it is that has to end; a lost disk, by whoever
+            // sees its end.
+            return matching.contains { $0.count > 1 || $0.cause == .diskLost } ? nil : "\(word) is missing"
+        }
+        guard known.closed == nil else { return nil }
+        let accounts = known.accounts.map { account in
+            "\(account.observer)/\(account.episode) closed \(account.closed ?? 0) affected \(account.affected.count)"
+        }
+        return "\(word) is open, \(known.cause), count \(known.count): \(accounts.joined(separator: ", "))"
+    }
+
     /// Incidents in this node's copy of the ledger.
     package var incidentCount: Int {
         guard case .catalog(let catalog) = self.group(.system)!.machine else { return 0 }

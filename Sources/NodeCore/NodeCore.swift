@@ -41,6 +41,7 @@ package final class NodeCore {
     private var stopBegan = Instant(nanoseconds: 0)
     /// What to do about this node's own incidents.
     var incidents: IncidentTracker
+    var incidentFile: IncidentFile
     var detector: FailureDetector
     package internal(set) var disk = DiskHealth()
     var diskAccount: DiskAccount
@@ -75,7 +76,10 @@ package final class NodeCore {
         self.now = now
         self.random = Random(seed: configuration.seed)
         self.journalBytes = configuration.journalBytes
-        self.incidents = IncidentTracker(me: configuration.me.node, run: configuration.run)
+        self.incidents = IncidentTracker(
+            me: configuration.me.node, run: configuration.run, file: configuration.openIncidents,
+            boot: configuration.boot, now: now, wall: configuration.wall)
+        self.incidentFile = IncidentFile(after: configuration.openIncidents.number)
         self.detector = detector
         self.diskAccount = DiskAccount(me: configuration.me.node, run: configuration.run)
         self.lastJournalled = now
@@ -318,7 +322,7 @@ package final class NodeCore {
                 _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
             }
         }
-        if self.incidents.hasReports { self.tickIncidents() }
+        if self.incidents.hasReports(evenIfNotNoted: false) || self.incidents.hasUnsaved { self.tickIncidents() }
         // The account of this stop is worth a moment, not more: where all nodes stop at once nobody is left to take it.
         let isAccountKept =
             (self.group(.system)!.origin.isEmpty && !self.incidents.awaitsHandOver)

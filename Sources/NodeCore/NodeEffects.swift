@@ -25,6 +25,9 @@ package struct NodeEffects: ~Copyable {
     package var peerRuns: (bytes: [UInt8], version: UInt64)?
     /// Small files to be written anew from what the shell has in memory: each answered by `NodeCore.fileRewritten`.
     package var rewrites: [NodeFile] = []
+    /// To take the place of the file of open incidents; answered by `NodeCore.openIncidentsDurable(number)`, or
+    /// `openIncidentsFailed`. Nothing waits for it but the ledger.
+    package var openIncidents: (bytes: [UInt8], number: UInt64)?
     package var events: [NodeEvent] = []
     /// There is more to do: run another turn at once.
     package var wantsTurn = false
@@ -42,6 +45,7 @@ package struct NodeEffects: ~Copyable {
         self.snapshots.removeAll(keepingCapacity: true)
         self.obsoleteSnapshots.removeAll(keepingCapacity: true)
         self.peerRuns = nil
+        self.openIncidents = nil
         self.events.removeAll(keepingCapacity: true)
         self.wantsTurn = false
     }

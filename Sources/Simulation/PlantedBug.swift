@@ -11,6 +11,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case acknowledgesFailedBatch = "acknowledges-failed-batch"
     case neverResends = "never-resends"
     case emptyDiskVotes = "empty-disk-votes"
+    case forgetsIncidents = "forgets-incidents"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -25,6 +26,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .acknowledgesFailedBatch: "A batch that the disk refused counts as durable."
         case .neverResends: "What waited for a link that was cut never arrives, also when the link is whole again."
         case .emptyDiskVotes: "An empty disk goes on under its old name: what the others know of it is not heard."
+        case .forgetsIncidents: "What a node had written down of open incidents is not given to its next run."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }

@@ -84,6 +84,8 @@ final class SimulatedNode {
     /// The disk was wiped or put back: under whose name it must not go on. Nil once another disk is a voter in its place.
     var lostMember: MemberID?
     var isDamaged: Bool { self.lostMember != nil }
+    /// All incidents that its disk has held in the file of them: none of them may be missing in the end.
+    var notedIncidents: [UInt64: OpenIncidents.Word] = [:]
     var diskExtra: Nanoseconds = 0
     /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
     var sicknesses = 0

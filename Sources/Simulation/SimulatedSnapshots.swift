@@ -14,6 +14,7 @@ struct SimulatedSnapshots {
         /// All blocks in order; nil where the file is gone or bad.
         case loaded(GroupID, LogIndex, blocks: [[UInt8]]?)
         case peerRunsReplaced(UInt64, isDurable: Bool)
+        case openIncidentsReplaced(UInt64, isDurable: Bool)
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
         case repaired(GroupID, LogIndex, bytes: Int)
         case repairFailed(GroupID, LogIndex)
@@ -26,6 +27,8 @@ struct SimulatedSnapshots {
         case removeOlder(GroupID, than: LogIndex)
         /// The file `peer.runs` is replaced, by what has this number.
         case peerRuns([UInt8], version: UInt64)
+        /// The file of open incidents is replaced.
+        case openIncidents([UInt8], number: UInt64)
     }
 
     private struct Writing {
@@ -64,6 +67,10 @@ struct SimulatedSnapshots {
             guard self.disk.condition == .well else { return .peerRunsReplaced(version, isDurable: false) }
             self.disk.replace("peer.runs", with: bytes)
             return .peerRunsReplaced(version, isDurable: true)
+        case .openIncidents(let bytes, let number):
+            guard self.disk.condition == .well else { return .openIncidentsReplaced(number, isDurable: false) }
+            self.disk.replace("incidents", with: bytes)
+            return .openIncidentsReplaced(number, isDurable: true)
         case .removeOlder(let group, let index):
             self.removeOlder(group, than: index)
             return nil

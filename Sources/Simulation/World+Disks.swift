@@ -26,6 +26,7 @@ extension World {
         self.takeDown(node, &draw)
         self.note(.wiped, node)
         node.disk = SimulatedDisk()
+        node.notedIncidents.removeAll()
         self.forgetRot(of: node)
         node.member = node.founder
         node.expected = [DurableState()]
@@ -49,6 +50,7 @@ extension World {
             self.takeDown(node, &draw)
             self.note(.oldCopy, node, image.run)
             node.disk = image.disk
+            node.notedIncidents.removeAll()
             self.forgetRot(of: node)
             node.member = image.member
             node.lastRun = image.run

@@ -29,7 +29,7 @@ extension World {
             }
             self.enter(.settling)
         case .settling:
-            guard self.isSettled, self.hasAllVoters else { break }
+            guard self.isSettled, self.hasAllVoters, self.isLedgerComplete else { break }
             self.recoveredAt = self.now
             self.enter(.done)
         case .faults, .done:
@@ -77,6 +77,7 @@ extension World {
                     "; \(group.id) \(group.role) term \(group.term) leader \(group.leader.map { "\($0)" } ?? "none") "
                 text += "last \(group.last) commit \(group.commit) applied \(group.applied)"
             }
+            text += "; incidents followed \(core.followedIncidents), lacking \(self.lackingIncidents(of: node))"
             text += "; incarnation \(node.member.incarnation), open lost disks \(core.lostDisksOpen)"
             let links = self.nodes.filter { node.peers[$0.index].link != nil }.map { "\($0.number)" }
             text += "; connected to \(links.joined(separator: ", "))"

@@ -74,6 +74,13 @@ extension World {
         if let file = node.disk.file("peer.runs"), let runs = try? PeerRuns(file: file.bytes) {
             configuration.peerRuns = runs
         }
+        if let file = node.disk.file("incidents"), self.options.bug != .forgetsIncidents,
+            let found = OpenIncidents(file: file.bytes)
+        {
+            configuration.openIncidents = found
+        }
+        configuration.boot = node.bootOffset
+        configuration.wall = node.wall(at: self.now)
         configuration.requestTimeout = self.requestTimeout
         configuration.checkpointBytes = self.checkpointBytes
         configuration.journalBytes = max(0, found.segments.count - 1) * SimulatedJournal.segmentBytes
@@ -256,6 +263,9 @@ extension World {
         }
         for action in core.effects.snapshots { self.add(.action(action), to: node) }
         if let (bytes, version) = core.effects.peerRuns { self.add(.peerRuns(bytes, version: version), to: node) }
+        if let (bytes, number) = core.effects.openIncidents {
+            self.add(.openIncidents(bytes, number: number), to: node)
+        }
         for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
         for event in core.effects.events { try self.took(event, node) }
         let wantsTurn = core.effects.wantsTurn
@@ -358,6 +368,13 @@ extension World {
         switch done {
         case .peerRunsReplaced(let version, let isDurable):
             if isDurable { core.peerRunsDurable(version) } else { core.peerRunsFailed(version) }
+        case .openIncidentsReplaced(let number, let isDurable):
+            if isDurable {
+                self.noteIncidents(of: node)
+                core.openIncidentsDurable(number)
+            } else {
+                core.openIncidentsFailed(number)
+            }
         case .blockWritten(let group):
             core.snapshotBlockWritten(group)
         case .durable(let group, let index):

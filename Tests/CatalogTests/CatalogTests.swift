@@ -143,6 +143,74 @@ import Testing
         #expect(catalog.incidents[0].isPlanned && catalog.incidents[0].cause == .stopped)
     }
 
+    /// 1. C is paused. A sees its end at 2 s, B is late and sees it at 4 s.
+    /// 2. At 3 s C stops, in the same run, and says so.
+    @Test func whatComesAfterTheEndIsAnotherFault() {
+        let catalog = CatalogMachine(hashKey: Self.key)
+        self.apply(self.report(self.account(1) { $0.closed = .seconds(1) }, cause: .silent), to: catalog)
+        self.apply(self.report(self.account(2) { $0.closed = .seconds(3) }, cause: .silent), to: catalog)
+        #expect(catalog.incidents.count == 1)
+        self.apply(self.report(self.account(3, at: 3000), cause: .stopped, isPlanned: true), to: catalog)
+        #expect(catalog.incidents.count == 2)
+        #expect(catalog.incidents[0].cause == .silent && !catalog.incidents[0].isPlanned)
+    }
+
+    /// 1. A and B suspect C, and A sees the end of it. B, which does not yet, suspects C again: another fault, of the same run.
+    /// 2. What A says of the first belongs to the first.
+    @Test func aWordGoesWhereItBegan() {
+        let catalog = CatalogMachine(hashKey: Self.key)
+        self.apply(self.report(self.account(1)), to: catalog)
+        self.apply(self.report(self.account(2)), to: catalog)
+        self.apply(self.report(self.account(2, episode: 2, at: 2000)), to: catalog)
+        #expect(catalog.incidents.count == 2)
+        self.apply(self.report(self.account(1) { $0.closed = .seconds(1) }), to: catalog)
+        #expect(catalog.incidents.map(\.accounts.count) == [2, 1])
+        #expect(catalog.incidents[0].accounts[0].closed == .seconds(1))
+    }
+
+    /// A led the system group and saw C go; then its disk was lost, with all that it knew.
+    @Test func whoNeverEndsItsAccountHoldsNothingOpen() {
+        let catalog = CatalogMachine(hashKey: Self.key)
+        self.apply(self.report(self.account(1) { $0.ledSystem = true }), to: catalog)
+        self.apply(self.report(self.account(2)), to: catalog)
+        #expect(catalog.incidents[0].closed == nil)
+        self.apply(
+            self.report(
+                self.account(2) {
+                    $0.repair = .seconds(1)
+                    $0.closed = .seconds(1)
+                }), to: catalog)
+        #expect(catalog.incidents[0].repair == .seconds(1) && catalog.incidents[0].closed == .seconds(1))
+    }
+
+    /// An observer that died begins again from what it had written down, which may be less than it had told.
+    @Test func aWordThatComesLateTakesNothingBack() {
+        let catalog = CatalogMachine(hashKey: Self.key)
+        let early = self.account(1) { $0.affected = [.default] }
+        let late = self.account(1) {
+            $0.affected = [.default]
+            $0.ledSystem = true
+            $0.changes = [.init(group: .default, from: NodeID(3), to: NodeID(1), term: 4)]
+            $0.repair = .milliseconds(40)
+            $0.delay = .milliseconds(45)
+            $0.samples[0] = .init(serving: 2, all: 3)
+            $0.note(action: "something")
+        }
+        #expect(!catalog.has(self.report(early)))
+        self.apply(self.report(late), to: catalog)
+        #expect(catalog.has(self.report(early)) && catalog.has(self.report(late)))
+        self.apply(self.report(early), to: catalog)
+        #expect(catalog.incidents.map(\.accounts) == [[late]])
+        let end = self.account(1) {
+            $0.affected = [.default]
+            $0.closed = .seconds(2)
+        }
+        #expect(!catalog.has(self.report(end)), "that is news")
+        self.apply(self.report(end), to: catalog)
+        #expect(catalog.incidents.count == 1 && catalog.incidents[0].closed == .seconds(2))
+        #expect(catalog.incidents[0].repair == .milliseconds(40))
+    }
+
     @Test func theNewestAreKept() {
         let catalog = CatalogMachine(hashKey: Self.key)
         let count = 10_000 + 5

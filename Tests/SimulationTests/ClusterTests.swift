@@ -144,6 +144,7 @@ import Testing
                 // A leader that remembers what the disk once had never sends it again.
                 .liveness,
             ]
+        case .forgetsIncidents: [.liveness]
         case .breaksInvariant: []
         }
     }

@@ -12,6 +12,7 @@ final class CoreCluster {
         var history = RunHistory()
         var groups: [GroupID: RecoveredGroup] = [:]
         var peerRuns: PeerRuns?
+        var openIncidents: [UInt8]?
         /// Incarnations that were put aside here.
         var lost: [MemberID] = []
     }
@@ -27,6 +28,8 @@ final class CoreCluster {
     /// Nodes whose file of the peers' runs is not written.
     var stalledRuns: Set<UInt32> = []
     private var heldRuns: [UInt32: (bytes: [UInt8], version: UInt64)] = [:]
+    /// Nodes whose file of open incidents cannot be written.
+    var failsIncidents: Set<UInt32> = []
     /// What a node's journal is said to take for each batch.
     var batchBytes: [UInt32: Int] = [:]
     private(set) var replies: [ClientID: [String]] = [:]
@@ -55,6 +58,9 @@ final class CoreCluster {
             cluster: ClusterID(high: 1, low: 2), me: disk.member, history: disk.history, founders: self.founders,
             seed: self.random.next())
         configuration.peerRuns = disk.peerRuns ?? PeerRuns()
+        configuration.openIncidents = disk.openIncidents.map { OpenIncidents(file: $0)! } ?? OpenIncidents()
+        configuration.boot = 1
+        configuration.wall = self.wall
         configuration.cacheShards = 4
         configuration.checkpointInterval = .seconds(1_000_000)
         self.cores[node] = NodeCore(
@@ -170,6 +176,14 @@ final class CoreCluster {
         if !self.stalledRuns.contains(node), let (bytes, version) = self.heldRuns.removeValue(forKey: node) {
             self.disks[node]!.peerRuns = try! PeerRuns(file: bytes)
             core.peerRunsDurable(version)
+        }
+        if let (bytes, number) = core.effects.openIncidents {
+            if self.failsIncidents.contains(node) {
+                core.openIncidentsFailed(number)
+            } else {
+                self.disks[node]!.openIncidents = bytes
+                core.openIncidentsDurable(number)
+            }
         }
         for (to, message) in core.effects.messages
         where self.links.contains([min(node, to.rawValue), max(node, to.rawValue)]) {

@@ -1,0 +1,118 @@
+import Catalog
+import Formats
+import Replication
+
+/// Incidents that a node follows and that the ledger may not have yet, as they are kept beside its journal: what one that
+/// dies knew, its next run goes on with.
+///
+/// `u32 checksum of the rest, "KINC", u32 version, u32 bytes, u64 number of this writing, u64 boot, u32 count`, incidents.
+///
+/// A file may go on after that: a shorter one was written over a longer one. `bytes` counts all that matters, from the
+/// checksum on.
+///
+/// An incident is u64 detected (the machine's clock since its boot), u64 age before that, u32 groups without a leader, each
+/// u64 group, u64 term, then as the ledger has it.
+package struct OpenIncidents: Sendable, Equatable {
+    struct Item: Sendable, Equatable {
+        var report: Incident
+        var detectedAt: Instant
+        var ageBefore: Nanoseconds
+        var leaderless: [Leaderless]
+    }
+
+    struct Leaderless: Sendable, Equatable {
+        var group: GroupID
+        var term: Term
+    }
+
+    /// Counts writings over all runs: of two copies the later one counts.
+    package var number: UInt64 = 0
+    /// Names the time since the machine started: only within it can its clock be compared; 0: not known.
+    var boot: UInt64 = 0
+    var items: [Item] = []
+
+    package init() {}
+
+    /// An incident by what its observer calls it.
+    package struct Word: Sendable, CustomStringConvertible {
+        let kind: Incident.Kind
+        let node: NodeID
+        let run: Run
+        package let episode: UInt64
+
+        package var description: String { "\(self.kind) \(self.node) run \(self.run), episode \(self.episode)" }
+    }
+
+    package var words: [Word] {
+        self.items.map {
+            Word(kind: $0.report.kind, node: $0.report.node, run: $0.report.run, episode: $0.report.accounts[0].episode)
+        }
+    }
+
+    /// More than are ever followed.
+    static let limit = 128
+    private static let magic: UInt32 = 0x434e_494b
+    private static let version: UInt32 = 1
+
+    package var file: [UInt8] {
+        var out: [UInt8] = []
+        out.append(littleEndian: UInt32(0))
+        out.append(littleEndian: Self.magic)
+        out.append(littleEndian: Self.version)
+        out.append(littleEndian: UInt32(0))
+        out.append(littleEndian: self.number)
+        out.append(littleEndian: self.boot)
+        out.append(littleEndian: UInt32(self.items.count))
+        for item in self.items {
+            out.append(littleEndian: item.detectedAt.nanoseconds)
+            out.append(littleEndian: item.ageBefore)
+            out.append(littleEndian: UInt32(item.leaderless.count))
+            for group in item.leaderless {
+                out.append(littleEndian: group.group.rawValue)
+                out.append(littleEndian: group.term)
+            }
+            out.append(contentsOf: item.report.encoded())
+        }
+        out.replace(at: 12, littleEndian: UInt32(out.count))
+        out.replace(at: 0, littleEndian: CRC32C.of(out[4...]))
+        return out
+    }
+
+    /// Nil where the bytes are not such a file, whole.
+    package init?(file bytes: [UInt8]) {
+        let parsed = bytes.withUnsafeBytes { file -> OpenIncidents? in
+            var cursor = ByteCursor(file)
+            guard let checksum = cursor.u32(), cursor.u32() == Self.magic, cursor.u32() == Self.version,
+                let length = cursor.u32(), length >= cursor.offset, length <= file.count,
+                CRC32C.of(bytes[4..<Int(length)]) == checksum
+            else { return nil }
+            let raw = UnsafeRawBufferPointer(rebasing: file[..<Int(length)])
+            cursor = ByteCursor(raw)
+            guard cursor.bytes(16) != nil, let number = cursor.u64(), let boot = cursor.u64(),
+                let count = cursor.u32(), count <= UInt32(Self.limit)
+            else { return nil }
+            var found = OpenIncidents()
+            found.number = number
+            found.boot = boot
+            for _ in 0..<count {
+                guard let detected = cursor.u64(), let age = cursor.u64(), let groups = cursor.u32(), groups <= 1024
+                else { return nil }
+                var leaderless: [Leaderless] = []
+                for _ in 0..<groups {
+                    guard let group = cursor.u64(), let term = cursor.u64() else { return nil }
+                    leaderless.append(Leaderless(group: GroupID(rawValue: group), term: term))
+                }
+                var offset = cursor.offset
+                guard let report = Incident(raw, at: &offset), report.accounts.count == 1 else { return nil }
+                _ = cursor.bytes(offset - cursor.offset)
+                found.items.append(
+                    Item(
+                        report: report, detectedAt: Instant(nanoseconds: detected), ageBefore: age,
+                        leaderless: leaderless))
+            }
+            return cursor.isAtEnd ? found : nil
+        }
+        guard let parsed else { return nil }
+        self = parsed
+    }
+}
