@@ -21,6 +21,8 @@ package struct Incident: Sendable, Equatable {
         case stopped = 4
         /// Bytes at rest are not what was written.
         case rot = 10
+        /// A replica's state was not what the others' was at a checkpoint.
+        case diverged = 12
         /// It came back with an empty disk, or an older copy of its own.
         case diskLost = 16
         // Of its own disk, as it found by itself.

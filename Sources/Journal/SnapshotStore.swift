@@ -13,15 +13,17 @@ import Synchronization
 package final class SnapshotStore: Sendable {
     package enum Done: Sendable {
         case blockWritten(GroupID)
-        case durable(GroupID, LogIndex)
+        /// `digest`: of the state in the file.
+        case durable(GroupID, LogIndex, digest: Hash128)
         case failed(GroupID, LogIndex, String)
         /// `bytes` nil: the file is gone or bad.
         case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
         /// This disk did not take the piece: nothing is said of the bytes.
         case notStaged(GroupID, LogIndex, String)
-        /// Blocks come in order; after the last an empty one with `isLast`. `failure`: the file is bad from here.
-        case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, failure: String?)
+        /// Blocks come in order; after the last an empty one with `isLast` and the digest of them all. `failure`: the file
+        /// is bad from here.
+        case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, digest: Hash128?, failure: String?)
         /// A file's rebuilding needs a peer's bytes from `offset` on, for the frame that begins at `frame`.
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
         /// The file is rebuilt and durable; `bytes` of it are new.
@@ -44,20 +46,26 @@ package final class SnapshotStore: Sendable {
         case lent(GroupID, LogIndex, offset: UInt64, [UInt8])
         case lend(GroupID, LogIndex, offset: UInt64, MemberID)
         case abandonRepair(GroupID)
+        case setAside(GroupID, LogIndex)
         case remove(GroupID, below: LogIndex)
         case other(@Sendable () throws -> Void)
         case close
     }
 
     let directory: String
+    /// Of the cluster's hashes: seeds the digests.
+    private let hashKey: HashKey
     private let work = Mutex<[Work]>([])
     private let signal = Signal()
     private let thread = JoinableThread()
     let completion: @Sendable (Done) -> Void
 
     /// - Parameter completion: called on the store's thread.
-    package init(directory: String, completion: @escaping @Sendable (Done) -> Void) throws(FileError) {
+    package init(
+        directory: String, hashKey: HashKey, completion: @escaping @Sendable (Done) -> Void
+    ) throws(FileError) {
         self.directory = directory
+        self.hashKey = hashKey
         self.completion = completion
         try Files.makeDirectory(directory)
         for name in Files.list(directory) where name.hasSuffix(".part") { unlink(directory + "/" + name) }
@@ -87,6 +95,8 @@ package final class SnapshotStore: Sendable {
         self.add(.lend(group, index, offset: offset, member))
     }
     package func abandonRepair(_ group: GroupID) { self.add(.abandonRepair(group)) }
+    /// Takes a file out of use and keeps it for a person to look at, as `GROUP-INDEX.diverged`: one of a group.
+    package func setAside(_ group: GroupID, index: LogIndex) { self.add(.setAside(group, index)) }
     /// Files of snapshots before `index` are not needed any more: the journal durably names a newer one.
     package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
     /// Other small file work that must not hold up the core loop.
@@ -123,6 +133,7 @@ package final class SnapshotStore: Sendable {
         var path: String
         var fd: Int32
         var framing: SnapshotFraming
+        var digest: SnapshotDigest
         /// As far as the system was told to write back.
         var flushed = 0
         var failure: String?
@@ -169,6 +180,7 @@ package final class SnapshotStore: Sendable {
                     self.continueRepair(group, index, offset, bytes, &repairing)
                 case .lend(let group, let index, let offset, let member): self.lend(group, index, offset, member)
                 case .abandonRepair(let group): Self.dropRepair(group, &repairing)
+                case .setAside(let group, let index): self.setAside(group, index)
                 case .remove(let group, let index): self.removeOlder(group, than: index, &hasSpare)
                 case .other(let work): try? work()
                 case .close:
@@ -182,6 +194,10 @@ package final class SnapshotStore: Sendable {
     }
 
     package func path(of group: GroupID, _ index: LogIndex) -> String { self.path(group, index) }
+
+    package func pathSetAside(of group: GroupID, _ index: LogIndex) -> String {
+        self.path(group, index).dropLast(".snapshot".count) + ".diverged"
+    }
 
     func path(_ group: GroupID, _ index: LogIndex) -> String {
         self.directory + "/" + Self.name(group, index)
@@ -205,7 +221,9 @@ package final class SnapshotStore: Sendable {
         Self.drop(group, &writing)
         let path = self.path(group, mark.index) + ".part"
         let header = SnapshotFormat.header(mark)
-        var file = Writing(group: group, mark: mark, path: path, fd: -1, framing: SnapshotFraming(header: header))
+        var file = Writing(
+            group: group, mark: mark, path: path, fd: -1, framing: SnapshotFraming(header: header),
+            digest: SnapshotDigest(key: self.hashKey))
         // The default group's, whose state is the large one: another's would be cut down to its own size.
         let isReused = hasSpare && group == .default && Glibc.rename(self.sparePath, path) == 0
         if isReused { hasSpare = false }
@@ -223,6 +241,7 @@ package final class SnapshotStore: Sendable {
         guard let at = writing.firstIndex(where: { $0.group == group }), writing[at].failure == nil else { return }
         let offset = writing[at].framing.offset
         let framed = writing[at].framing.frame(bytes)
+        writing[at].digest.add(bytes)
         do {
             try Files.write(writing[at].fd, framed, at: offset, path: writing[at].path)
             while writing[at].framing.offset - writing[at].flushed >= Self.stretch {
@@ -247,7 +266,7 @@ package final class SnapshotStore: Sendable {
             }
             try Files.sync(file.fd, path: file.path)
             try Files.rename(file.path, self.path(group, file.mark.index), directory: self.directory)
-            self.completion(.durable(group, file.mark.index))
+            self.completion(.durable(group, file.mark.index, digest: file.digest.value))
         } catch {
             unlink(file.path)
             self.completion(.failed(group, file.mark.index, "\(error)"))
@@ -282,6 +301,15 @@ package final class SnapshotStore: Sendable {
     private static func size(_ path: String) -> Int {
         var status = stat()
         return stat(path, &status) == 0 ? Int(status.st_size) : 0
+    }
+
+    private func setAside(_ group: GroupID, _ index: LogIndex) {
+        let prefix = "\(group.rawValue)-"
+        for name in Files.list(self.directory) where name.hasPrefix(prefix) && name.hasSuffix(".diverged") {
+            unlink(self.directory + "/" + name)
+        }
+        try? Files.rename(
+            self.path(group, index), self.pathSetAside(of: group, index), directory: self.directory)
     }
 
     private func read(_ group: GroupID, _ index: LogIndex, _ offset: UInt64, _ member: MemberID) {
@@ -338,13 +366,15 @@ package final class SnapshotStore: Sendable {
     private func readBack(_ group: GroupID, _ mark: SnapshotMark) {
         let index = mark.index
         do {
+            var digest = SnapshotDigest(key: self.hashKey)
             let found = try SnapshotFile.read(self.path(group, index)) { block in
-                self.completion(.loaded(group, index, block: block, isLast: false, failure: nil))
+                digest.add(block)
+                self.completion(.loaded(group, index, block: block, isLast: false, digest: nil, failure: nil))
             }
             guard found == mark else { throw MalformedBytes("\(self.path(group, index)) is another snapshot's file") }
-            self.completion(.loaded(group, index, block: [], isLast: true, failure: nil))
+            self.completion(.loaded(group, index, block: [], isLast: true, digest: digest.value, failure: nil))
         } catch {
-            self.completion(.loaded(group, index, block: [], isLast: true, failure: "\(error)"))
+            self.completion(.loaded(group, index, block: [], isLast: true, digest: nil, failure: "\(error)"))
         }
     }
 }

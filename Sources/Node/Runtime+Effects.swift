@@ -169,6 +169,24 @@ extension Runtime {
             self.logger.notice(
                 "what a bad place of the journal held is durable elsewhere",
                 metadata: ["segment": "\(file)", "bytes": "\(bytes)"])
+        case .stateDiverged(let group, let index):
+            self.logger.error(
+                "the state of a group is not what the other nodes have: it is put aside and made anew",
+                metadata: [
+                    "group": "\(group)", "index": "\(index)",
+                    "file": "\(self.snapshots.pathSetAside(of: group, index))",
+                ])
+        case .divergenceEnded(let group, let index):
+            self.logger.notice(
+                "the state of a group is as the other nodes have it", metadata: ["group": "\(group)", "index": "\(index)"])
+        case .divergenceStuck(let group, let index):
+            self.logger.critical(
+                "replicas of a group differ and no majority says which is right: nothing is served until one does",
+                metadata: ["group": "\(group)", "index": "\(index)"])
+        case .snapshotUnconfirmed(let group, let index):
+            self.logger.warning(
+                "a snapshot counts though no majority has said that it has the same",
+                metadata: ["group": "\(group)", "index": "\(index)"])
         case .healed(let group):
             self.logger.notice("state and snapshot are good again", metadata: ["group": "\(group)"])
         case .holesFound(let group, let count, let first, let last):

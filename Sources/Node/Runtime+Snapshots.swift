@@ -20,6 +20,7 @@ extension Runtime {
         case .lent(let group, let index, let offset, let bytes):
             self.snapshots.lent(group, index: index, offset: offset, bytes)
         case .abandonRepair(let group): self.snapshots.abandonRepair(group)
+        case .setAside(let group, let index): self.snapshots.setAside(group, index: index)
         case .lend(let group, let index, let offset, let member):
             self.snapshots.lend(group, index: index, offset: offset, for: member)
         }
@@ -31,8 +32,8 @@ extension Runtime {
         switch done {
         case .blockWritten(let group):
             self.core.snapshotBlockWritten(group)
-        case .durable(let group, let index):
-            self.core.snapshotDurable(group, index: index)
+        case .durable(let group, let index, let digest):
+            self.core.snapshotDurable(group, index: index, digest: digest)
         case .failed(let group, let index, let text):
             self.logger.error("a snapshot could not be written", metadata: ["group": "\(group)", "reason": "\(text)"])
             self.core.snapshotFailed(group, index: index)
@@ -43,13 +44,15 @@ extension Runtime {
         case .notStaged(let group, let index, let text):
             self.logger.error("a snapshot could not be taken in", metadata: ["group": "\(group)", "reason": "\(text)"])
             self.core.snapshotNotStaged(group, index: index)
-        case .loaded(let group, let index, let block, let isLast, let failure):
+        case .loaded(let group, let index, let block, let isLast, let digest, let failure):
             if let failure {
                 self.core.snapshotUnreadable(group, index: index, reason: failure)
                 break
             }
             do {
-                try block.withUnsafeBytes { try self.core.snapshotLoaded(group, block: $0, isLast: isLast) }
+                try block.withUnsafeBytes {
+                    try self.core.snapshotLoaded(group, block: $0, isLast: isLast, digest: digest)
+                }
             } catch {
                 self.core.snapshotUnreadable(group, index: index, reason: "\(error)")
             }

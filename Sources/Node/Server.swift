@@ -145,7 +145,9 @@ package final class Server: Sendable {
                 "entries of the journal are missing here: they are fetched from the other nodes",
                 metadata: ["entries": "\(holes)"])
         }
-        let snapshots = try SnapshotStore(directory: directory.snapshotsPath) { inbox.snapshot($0) }
+        let snapshots = try SnapshotStore(
+            directory: directory.snapshotsPath, hashKey: HashKey(identity.cluster)
+        ) { inbox.snapshot($0) }
         defer { snapshots.close() }
         let peerRuns = PeerRunsFile.read(directory: directory.path, logger: logger)
         let runs = PeerRunsFile(directory: directory.path) { inbox.peerRuns($0, $1) }

@@ -49,6 +49,16 @@ final class Group {
     var healing: SnapshotHealing?
     /// Entries of its log are missing, and something is done about it.
     var holes: HoleRepair?
+    /// What is known of the states at the last checkpoints, here and elsewhere.
+    var digests = DigestTable()
+    /// Its state differs from the others'.
+    var divergence: Divergence?
+    /// Checkpoints up to here are not judged any more.
+    var settledIndex: LogIndex = 0
+    /// How often the state was made anew since a checkpoint was confirmed.
+    var rebuilds = 0
+    /// When the state was last as a majority has it: the beginning of the last checkpoint that was confirmed.
+    var confirmedAt = Instant(nanoseconds: 0)
     var outgoing: [OutgoingSnapshot] = []
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
     var suspected: [(node: NodeID, run: Run, term: Term)] = []
@@ -65,10 +75,26 @@ final class Group {
     }
 
     var isLeader: Bool { self.replica.role == .leader }
-    /// There is an applied state: none is being read back, and none is lost.
-    var hasState: Bool { self.incoming?.machine == nil && !(self.healing?.lacksState ?? false) }
+    /// There is an applied state to serve from: none is being read back, none is lost, and it is in no doubt.
+    var hasState: Bool {
+        self.incoming?.machine == nil && !(self.healing?.lacksState ?? false) && self.divergence == nil
+    }
+    /// How far the log may be applied; nil: not at all. A state that is made anew is not served from, so it goes no
+    /// further than the checkpoint that tells whether it is right: what follows has replies that clients wait for.
+    var applyLimit: LogIndex? {
+        guard self.incoming?.machine == nil, !(self.healing?.lacksState ?? false) else { return nil }
+        guard let divergence = self.divergence else { return .max }
+        return divergence.stage == .replaying ? divergence.index : nil
+    }
     /// A state, and a log without holes.
     var isSound: Bool { self.hasState && self.replica.isWhole }
+}
+
+struct PendingSnapshot {
+    var mark: SnapshotMark
+    var size: Int
+    /// When the checkpoint began.
+    var began: Instant
 }
 
 /// Snapshots of a group's state: the one being taken, and the newest that is durable.
@@ -77,6 +103,9 @@ struct Checkpoint {
     var running: SnapshotMark?
     var isSerialised = false
     var blocksInFlight = 0
+    /// Durable here, oldest first, and not yet known to be what a majority has: they do not count so far.
+    var pending: [PendingSnapshot] = []
+    /// The newest that counts: the journal names it.
     var durable: SnapshotMark?
     /// Bytes of `running` so far, and of `durable`.
     var runningSize = 0

@@ -42,6 +42,9 @@ package struct NodeConfiguration: Sendable {
     package var snapshotBlockBytes = 64 << 10
     package var cacheShards = 4096
 
+    /// So often states are compared also where nothing is written: memory rots all the same.
+    package var comparisonInterval: Nanoseconds = .seconds(3600)
+
     package init(cluster: ClusterID, me: MemberID, history: RunHistory, founders: [MemberID], seed: UInt64) {
         self.cluster = cluster
         self.me = me
@@ -70,4 +73,6 @@ package enum Admission: Sendable {
     case busy
     /// Past `maxMemory`, and the command may grow the state: nothing was taken.
     case outOfMemory
+    /// The group's replicas differ, and nobody can tell which is right: nothing was taken.
+    case diverged
 }

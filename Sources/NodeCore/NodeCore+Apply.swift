@@ -7,8 +7,8 @@ package import Replication
 extension NodeCore {
     /// Applies what is committed, in slices: a long stretch (a restart, a catch-up) leaves room for other work between.
     func apply(_ group: Group) {
-        guard group.hasState else { return }
-        let commit = group.replica.commitIndex
+        guard let limit = group.applyLimit else { return }
+        let commit = min(group.replica.commitIndex, limit)
         var budget = 1 << 20
         while group.appliedIndex < commit {
             guard budget > 0 else {

@@ -21,7 +21,9 @@ extension NodeCore {
         let holdsJournal =
             self.journalSince(group) >= self.journalDistance(of: group)
             && group.appliedIndex > group.checkpoint.lastIndex
-        guard holdsJournal || (isDue && hasNews) || group.checkpoint.isWanted else { return }
+        let isWanted = group.checkpoint.isWanted && group.checkpoint.pending.isEmpty
+        let isLong = self.now - group.checkpoint.lastAt >= self.configuration.comparisonInterval
+        guard holdsJournal || (isDue && hasNews) || isWanted || isLong else { return }
         if case .accepted = group.replica.propose(
             .checkpoint, payload: [], wall: self.wall, now: self.now, into: &group.effects)
         {
@@ -67,6 +69,8 @@ extension NodeCore {
         group.checkpoint.lastIndex = entry.index
         // One at a time: where the disk is so slow that the last is not done, this one is left out.
         guard group.checkpoint.running == nil else { return }
+        // A state that is made anew has to show itself at one checkpoint; no other is to be under way then.
+        if let divergence = group.divergence, entry.index < divergence.index { return }
         let mark = SnapshotMark(
             index: entry.index, term: entry.term, hash: entry.hash, time: entry.time,
             membership: group.replica.membership(at: entry.index))
@@ -112,6 +116,8 @@ extension NodeCore {
     /// all nodes at once: so it takes its time, a quarter of the interval, or half of the log until the next one is due,
     /// whichever comes first. Small states are written at once.
     private func checkpointAllowance(of group: Group, stateBytes: Int) -> Int {
+        // Nothing is served before it is done.
+        guard group.divergence == nil else { return .max }
         let byTime =
             Double(self.now - group.checkpoint.lastAt) / Double(max(1, self.configuration.checkpointInterval / 4))
         let byLog = Double(group.checkpoint.bytesSince) / Double(max(1, self.logDistance(of: group) / 2))
@@ -138,14 +144,25 @@ extension NodeCore {
         group.checkpoint.blocksInFlight -= 1
     }
 
-    /// The file is durable and the newest: the log up to it may go.
-    package func snapshotDurable(_ id: GroupID, index: LogIndex) {
+    /// What is being serialised or written is of a state that goes.
+    func abandonCheckpoint(of group: Group) {
+        guard group.checkpoint.running != nil else { return }
+        if !group.checkpoint.isSerialised {
+            if case .cache(let cache) = group.machine { cache.cancelCheckpoint() }
+            self.effects.snapshots.append(.abandon(group.id))
+        }
+        group.checkpoint.running = nil
+        group.checkpoint.isSerialised = true
+    }
+
+    /// The file is durable: it counts when it is known to be what a majority has (`NodeCore+Divergence`).
+    /// - Parameter digest: of the state in it.
+    package func snapshotDurable(_ id: GroupID, index: LogIndex, digest: Hash128) {
         guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
         group.checkpoint.running = nil
-        group.checkpoint.durableSize = group.checkpoint.runningSize
-        self.adopt(mark, of: group)
-        self.healedByCheckpoint(group, at: mark.index)
-        self.effects.events.append(.checkpointDone(id, mark.index))
+        self.noteSnapshot(
+            PendingSnapshot(mark: mark, size: group.checkpoint.runningSize, began: group.checkpoint.lastAt),
+            digest: digest, of: group)
     }
 
     /// The disk refused. The log stays as it is; the next checkpoint tries again.
@@ -156,7 +173,7 @@ extension NodeCore {
         group.checkpoint.isSerialised = true
     }
 
-    /// A snapshot is the newest durable one: the journal is told, and entries that nobody near needs go.
+    /// A snapshot is the newest that counts: the journal is told, and entries that nobody near needs go.
     func adopt(_ mark: SnapshotMark, of group: Group) {
         group.checkpoint.durable = mark
         self.effects.records.append(.snapshot(group.id, mark))

@@ -87,7 +87,9 @@ extension NodeCore {
 
     /// Where this node does not lead: its newest snapshot, for a log that it belongs to by its hash.
     func lendSnapshot(of group: Group, atLeast: LogIndex, to member: MemberID) {
-        guard let mark = group.checkpoint.durable, mark.index >= atLeast, group.healing == nil else { return }
+        guard let mark = group.checkpoint.durable, mark.index >= atLeast, self.mayLend(mark.index, of: group) else {
+            return
+        }
         group.outgoing.append(
             OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now, sentAt: self.now, isLent: true))
         self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))

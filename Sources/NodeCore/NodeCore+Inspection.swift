@@ -1,6 +1,6 @@
 import Cache
 import Catalog
-import Formats
+package import Formats
 package import Replication
 
 /// What a replica shows to checks of the whole cluster: the simulator's, after every turn.
@@ -57,6 +57,33 @@ extension NodeCore {
         self.reply.removeAll()
         _ = cache.read(command, random: 0, clock: self.group(.default)!.appliedTime, reply: &self.reply)
         return self.reply.bytes
+    }
+}
+
+/// Faults of memory, for simulations: nothing that a node hears or reads leads here.
+extension NodeCore {
+    /// The state machine takes a command that is in no log. False where there is no state.
+    package func misapply(_ id: GroupID, _ command: UnsafeRawBufferPointer) -> Bool {
+        guard let group = self.group(id), group.hasState else { return false }
+        self.reply.removeAll()
+        switch group.machine {
+        case .cache(let cache): cache.apply(command, index: group.appliedIndex, reply: &self.reply)
+        case .catalog(let catalog): catalog.apply(command, index: group.appliedIndex)
+        }
+        return true
+    }
+
+    /// One bit of a value in memory is another. False where the key has none.
+    package func rotInMemory(key: UnsafeRawBufferPointer, bit: UInt64) -> Bool {
+        guard let group = self.group(.default), group.hasState, case .cache(let cache) = group.machine else {
+            return false
+        }
+        return cache.rot(key, bit: bit)
+    }
+
+    /// What this node said of its state at a checkpoint.
+    package func ownDigest(_ id: GroupID, at index: LogIndex) -> StateDigest? {
+        self.group(id)?.digests[self.configuration.me, index]
     }
 }
 

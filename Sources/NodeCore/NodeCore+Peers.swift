@@ -79,6 +79,8 @@ extension NodeCore {
             self.receiveSnapshotWanted(id, atLeast: atLeast, from: member)
         case .checkpointWanted(let id):
             self.receiveCheckpointWanted(id)
+        case .stateDigest(let said):
+            self.receiveStateDigest(said, from: member)
         }
     }
 
@@ -131,7 +133,10 @@ extension NodeCore {
             if !isSame { group.replica.restarted(member) }
             group.replica.connected(member, now: self.now, into: &group.effects)
             self.resumeSending(group, to: member)
+            // What another run said it may not have any more.
+            if !isSame { group.digests.forget(member.node) }
         }
+        self.tellDigests(to: member.node)
         self.reconsiderSuspicions()
     }
 

@@ -60,6 +60,7 @@ extension NodeCore {
     /// submission. O(bytes).
     package func submit(_ kind: RequestKind, command: UnsafeRawBufferPointer, from client: ClientID) -> Admission {
         let group = self.group(.default)!
+        if group.divergence?.isStuck ?? false { return .diverged }
         switch kind {
         case .write:
             guard group.origin.outstandingCommands < self.configuration.maxOutstandingCommands,

@@ -247,7 +247,7 @@ extension NodeCore {
 
     /// Closes the incident where nothing that rotted is left.
     func settleRot() {
-        guard !self.groups.contains(where: { $0.healing != nil || $0.holes != nil }), self.rot.files.isEmpty,
+        guard !self.groups.contains(where: { $0.healing?.isOfRot ?? false || $0.holes != nil }), self.rot.files.isEmpty,
             self.rot.repaired == self.rot.found
         else { return }
         self.incidents.repairedAll(.rot, now: self.now)

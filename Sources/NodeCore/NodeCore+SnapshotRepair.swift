@@ -14,7 +14,9 @@ struct SnapshotHealing {
     /// Of the bad file.
     var mark: SnapshotMark
     /// There is nothing to serve from until this is over. Else the state is in memory, and only its file is bad.
-    let lacksState: Bool
+    var lacksState: Bool
+    /// Else the file is none to be loaded, as its state is not what a majority has: `Divergence` tells of that.
+    var isOfRot = true
     let began: Instant
     var stage: Stage
     /// Frames of the old file are taken where they check; not so once they checked and did not make a snapshot.
@@ -90,6 +92,14 @@ extension NodeCore {
             mark: mark, lacksState: lacksState, began: self.now, stage: .replacing, stageBegan: self.now)
         group.replica.isReluctant = lacksState
         self.beginStage(.rebuilding, of: group)
+    }
+
+    /// There is no state, and none on this disk to make it from.
+    func beginReplacing(_ group: Group, _ mark: SnapshotMark) {
+        group.healing = SnapshotHealing(
+            mark: mark, lacksState: true, isOfRot: false, began: self.now, stage: .replacing, stageBegan: self.now)
+        group.replica.isReluctant = true
+        self.beginStage(.replacing, of: group)
     }
 
     private func beginStage(_ stage: SnapshotHealing.Stage, of group: Group) {
@@ -174,7 +184,10 @@ extension NodeCore {
 
     /// A peer wants bytes of a file: any replica may have it.
     func receiveSnapshotBlocksWanted(_ id: GroupID, index: LogIndex, offset: UInt64, from member: MemberID) {
-        guard self.group(id) != nil else { return }
+        guard let group = self.group(id) else { return }
+        guard self.mayLendBlocks(index, of: group) else {
+            return self.snapshotLent(id, index: index, offset: offset, bytes: nil, for: member)
+        }
         self.effects.snapshots.append(.lend(id, index: index, offset: offset, to: member))
     }
 
@@ -191,7 +204,8 @@ extension NodeCore {
             healing.stage == .rebuilding, group.incoming?.machine == nil
         else { return }
         self.incidents.repaired(
-            .rot, bytes: bytes, action: "snapshot of \(id) at \(index): \(bytes) bytes fetched")
+            healing.isOfRot ? .rot : .diverged, bytes: bytes,
+            action: "snapshot of \(id) at \(index): \(bytes) bytes fetched")
         self.effects.events.append(.snapshotRepaired(id, index, bytes: bytes))
         guard healing.lacksState else { return self.finishHealing(of: group) }
         group.healing!.isWithDisk = true
@@ -229,13 +243,11 @@ extension NodeCore {
 
     /// A replica has lost its state, or entries that nobody has in its log any more.
     func receiveSnapshotWanted(_ id: GroupID, atLeast: LogIndex, from member: MemberID) {
-        guard let group = self.group(id), group.hasState,
-            !group.outgoing.contains(where: { $0.to == member })
-        else { return }
+        guard let group = self.group(id), !group.outgoing.contains(where: { $0.to == member }) else { return }
         guard group.isLeader, !group.replica.isRecovering else {
             return self.lendSnapshot(of: group, atLeast: atLeast, to: member)
         }
-        guard let mark = group.checkpoint.durable, mark.index >= atLeast, group.healing == nil else {
+        guard let mark = group.checkpoint.durable, mark.index >= atLeast, self.mayLend(mark.index, of: group) else {
             // Ours is older than what its log reaches back to, or bad itself: a new one, and it asks again.
             group.checkpoint.isWanted = true
             return
@@ -295,7 +307,7 @@ extension NodeCore {
     /// A state was taken in: this one's, or the leader's in its place.
     func healed(_ group: Group, by mark: SnapshotMark) {
         guard let healing = group.healing else { return }
-        if mark.index != healing.mark.index {
+        if mark.index != healing.mark.index, healing.isOfRot {
             self.incidents.repaired(
                 .rot, bytes: 0, action: "state of \(group.id) replaced by a snapshot at \(mark.index)")
         }
@@ -315,8 +327,9 @@ extension NodeCore {
         guard let healing = group.healing else { return }
         group.healing = nil
         if healing.isScrubbed { self.rot.repaired += 1 }
-        group.replica.isReluctant = false
+        group.replica.isReluctant = group.divergence != nil
         self.effects.snapshots.append(.abandonRepair(group.id))
+        guard healing.isOfRot else { return }
         self.settleRot()
         self.effects.events.append(.healed(group.id))
         self.effects.wantsTurn = true

@@ -10,8 +10,8 @@ extension NodeCore {
     // MARK: Sending
 
     func beginSending(_ group: Group, to member: MemberID) {
-        guard let mark = group.checkpoint.durable, group.healing == nil else {
-            // Our own file is bad. A new one comes sooner by a checkpoint than by waiting.
+        guard let mark = group.checkpoint.durable, self.mayLend(mark.index, of: group) else {
+            // Our own file is bad, or in doubt. A new one comes sooner by a checkpoint than by waiting.
             if group.healing != nil, group.hasState { group.checkpoint.isWanted = true }
             group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
             return
@@ -223,7 +223,10 @@ extension NodeCore {
     }
 
     /// One block of the file being read back, in order; with `isLast` after the last one.
-    package func snapshotLoaded(_ id: GroupID, block: UnsafeRawBufferPointer, isLast: Bool) throws(SnapshotUnreadable) {
+    /// - Parameter digest: of all blocks, with the last.
+    package func snapshotLoaded(
+        _ id: GroupID, block: UnsafeRawBufferPointer, isLast: Bool, digest: Hash128?
+    ) throws(SnapshotUnreadable) {
         guard let group = self.group(id), let incoming = group.incoming, let machine = incoming.machine else { return }
         if block.count > 0 {
             group.incoming?.loadedBytes += block.count
@@ -253,19 +256,19 @@ extension NodeCore {
                 throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "\(error)")
             }
         }
-        self.install(incoming, machine: machine, sessions: sessions, in: group)
+        guard let digest else { return }
+        if incoming.from != self.configuration.me || group.healing != nil,
+            self.isRefuted(digest, incoming.mark, in: group)
+        {
+            return self.snapshotUnreadable(id, index: incoming.mark.index, reason: "a majority has another state there")
+        }
+        self.install(incoming, machine: machine, sessions: sessions, digest: digest, in: group)
     }
 
     private func install(
-        _ incoming: IncomingSnapshot, machine: StateMachine, sessions: SessionTable, in group: Group
+        _ incoming: IncomingSnapshot, machine: StateMachine, sessions: SessionTable, digest: Hash128, in group: Group
     ) {
-        // What was being serialised was of the state that goes.
-        if group.checkpoint.running != nil {
-            if !group.checkpoint.isSerialised, case .cache(let cache) = group.machine { cache.cancelCheckpoint() }
-            if !group.checkpoint.isSerialised { self.effects.snapshots.append(.abandon(group.id)) }
-            group.checkpoint.running = nil
-            group.checkpoint.isSerialised = true
-        }
+        self.abandonCheckpoint(of: group)
         group.machine = machine
         group.sessions = sessions
         group.appliedIndex = incoming.mark.index
@@ -289,6 +292,7 @@ extension NodeCore {
                 group.replica.compact(through: incoming.mark.index, mark: incoming.mark)
             }
             group.checkpoint.durable = incoming.mark
+            group.checkpoint.pending.removeAll { $0.mark.index <= incoming.mark.index }
             self.effects.records.append(.snapshot(group.id, incoming.mark))
             self.newMarks.append((group.id, incoming.mark.index))
             // The leader counts this replica up to the mark: only once the journal knows of the file too.
@@ -298,6 +302,7 @@ extension NodeCore {
             self.answerFromSession(of: group)
         }
         self.healed(group, by: incoming.mark)
+        self.restored(group, incoming.mark, digest: digest)
         self.effects.events.append(.snapshotInstalled(group.id, incoming.mark.index))
         self.effects.wantsTurn = true
     }

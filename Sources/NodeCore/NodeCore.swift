@@ -113,6 +113,7 @@ package final class NodeCore {
             made.persistedIndex = made.replica.lastIndex
             made.checkpoint.lastAt = now
             self.beginHoleRepair(of: made)
+            made.confirmedAt = now
             if let mark = group?.snapshot {
                 // The state at the mark comes block by block from its file: see `snapshotLoaded`.
                 made.checkpoint.durable = mark
@@ -163,6 +164,7 @@ package final class NodeCore {
             self.considerReplacements(in: group)
             self.superviseHealing(of: group)
             self.superviseHoles(of: group)
+            self.superviseDivergence(of: group)
         }
         self.superviseDisk()
         self.superviseRot()

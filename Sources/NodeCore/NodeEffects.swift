@@ -82,6 +82,8 @@ package enum SnapshotAction: Sendable {
     case lent(GroupID, index: LogIndex, offset: UInt64, [UInt8])
     /// The rebuilding is not wanted any more.
     case abandonRepair(GroupID)
+    /// Take a finished file out of use and keep it: its state is not what a majority has. No answer.
+    case setAside(GroupID, index: LogIndex)
     /// Read bytes of a finished file for a peer that rebuilds its own: answered by `snapshotLent`.
     case lend(GroupID, index: LogIndex, offset: UInt64, to: MemberID)
 }
@@ -139,6 +141,14 @@ package enum NodeEvent: Sendable {
     case entriesDiscarded(GroupID, first: LogIndex, last: LogIndex)
     /// The log is whole, and durable.
     case logWhole(GroupID)
+    /// The state at a checkpoint is not what a majority has, or no majority is known: it is made anew.
+    case stateDiverged(GroupID, LogIndex)
+    /// It is as a majority has it, or was shown to be right.
+    case divergenceEnded(GroupID, LogIndex)
+    /// Replicas differ, no majority says which is right, and applying the log again did not tell.
+    case divergenceStuck(GroupID, LogIndex)
+    /// A snapshot counts without a majority's word, as the log cannot wait longer.
+    case snapshotUnconfirmed(GroupID, LogIndex)
 }
 
 package enum SuspicionCause: UInt8, Sendable {

@@ -270,6 +270,12 @@ final class RedisConnection: ChannelInboundHandler {
             self.refuse("BUSY too many requests are under way: try again", command)
         case .outOfMemory:
             self.refuse("OOM command not allowed when used memory > 'maxmemory'.", command)
+        case .diverged:
+            self.refuse(
+                """
+                NOQUORUM nothing was written: the replicas differ, and no majority says which is right \
+                (kintsugi incidents has more)
+                """, command)
         }
     }
 

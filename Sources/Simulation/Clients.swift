@@ -135,6 +135,9 @@ package struct Clients {
         self.operations[operation].returned = self.moment
     }
 
+    /// Nobody knows what became of it.
+    mutating func lose(_ operation: Int) { self.operations[operation].outcome = .lost }
+
     /// The request was not taken.
     mutating func withdraw(_ slot: Int) {
         guard let operation = self.slots[slot].owed.popLast() else { return }

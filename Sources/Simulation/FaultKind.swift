@@ -35,6 +35,8 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case tornSector = "torn-sector"
     /// Within the bounds of `World+SnapshotRot`.
     case snapshotRot = "snapshot-rot"
+    /// Within the bounds of `World+StateFlips`.
+    case stateFlip = "state-flip"
 }
 
 /// How a kind of fault comes into a run.
@@ -119,6 +121,8 @@ extension FaultKind {
             .injected(2, "a copy of a disk is made; or put back, while its node is down", World.injectOldCopy)
         case .snapshotRot:
             .injected(3, "a snapshot's file at rest rots", World.injectSnapshotRot)
+        case .stateFlip:
+            .injected(3, "a replica's state goes wrong in memory: a bit of it, or a command too many", World.injectStateFlip)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

@@ -51,6 +51,15 @@ package struct FaultModel: Sendable, Equatable {
         return model
     }
 
+    /// States go wrong, and replicas fall behind meanwhile: for what a wrong one must not spread.
+    package static var states: FaultModel {
+        var model = FaultModel()
+        model.meanInterval = .milliseconds(150)
+        model[.stateFlip] = 20
+        model[.partition] = 8
+        return model
+    }
+
     /// The same without old copies.
     static var wipes: FaultModel {
         var model = FaultModel.disks
@@ -70,11 +79,14 @@ package struct FaultModel: Sendable, Equatable {
 
 // MARK: Words
 
-/// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `none`; without one, `none`), then changes:
+/// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `states`,
+/// `none`; without one, `none`), then changes:
 /// `KIND` with its usual weight, `KIND=WEIGHT`, `no-KIND`, `every=MS` for the mean interval, `swarm` or `steady`.
 extension FaultModel: CustomStringConvertible {
     private static var presets: [(name: String, model: FaultModel)] {
-        [("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks)]
+        [("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks),
+            ("states", .states),
+        ]
     }
 
     package init(parsing text: String) throws(UnreadableOption) {

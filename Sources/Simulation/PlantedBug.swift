@@ -12,6 +12,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case neverResends = "never-resends"
     case emptyDiskVotes = "empty-disk-votes"
     case forgetsIncidents = "forgets-incidents"
+    case takesTheLeadersWord = "takes-the-leaders-word"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -27,6 +28,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .neverResends: "What waited for a link that was cut never arrives, also when the link is whole again."
         case .emptyDiskVotes: "An empty disk goes on under its old name: what the others know of it is not heard."
         case .forgetsIncidents: "What a node had written down of open incidents is not given to its next run."
+        case .takesTheLeadersWord:
+            "The leader's state is taken for what a majority has: its snapshots are lent whoever differs."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -36,6 +39,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         switch self {
         case .losesHardState: .elections
         case .emptyDiskVotes: .wipes
+        case .takesTheLeadersWord: .states
         default: FaultModel()
         }
     }

@@ -86,6 +86,10 @@ final class SimulatedNode {
     var isDamaged: Bool { self.lostMember != nil }
     /// All incidents that its disk has held in the file of them: none of them may be missing in the end.
     var notedIncidents: [UInt64: OpenIncidents.Word] = [:]
+    /// Groups whose state here is wrong, as nobody has found out yet or set right.
+    var flips: Set<GroupID> = []
+    /// Of them those whose wrong state has come to count on the disk.
+    var flipsOnDisk: Set<GroupID> = []
     var diskExtra: Nanoseconds = 0
     /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
     var sicknesses = 0

@@ -6,13 +6,13 @@ import Replication
 struct SimulatedSnapshots {
     enum Done {
         case blockWritten(GroupID)
-        case durable(GroupID, LogIndex)
+        case durable(GroupID, LogIndex, digest: Hash128)
         case failed(GroupID, LogIndex)
         case notStaged(GroupID, LogIndex)
         case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
         /// All blocks in order; nil where the file is gone or bad.
-        case loaded(GroupID, LogIndex, blocks: [[UInt8]]?)
+        case loaded(GroupID, LogIndex, blocks: [[UInt8]]?, digest: Hash128)
         case peerRunsReplaced(UInt64, isDurable: Bool)
         case openIncidentsReplaced(UInt64, isDurable: Bool)
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
@@ -37,6 +37,7 @@ struct SimulatedSnapshots {
         var name: String
         var file: SimulatedDisk.File
         var framing: SnapshotFraming
+        var digest: SnapshotDigest
         var hasFailed: Bool
     }
 
@@ -44,13 +45,15 @@ struct SimulatedSnapshots {
     static let stretchBytes = 6 << 10
 
     let disk: SimulatedDisk
+    let hashKey: HashKey
     var repairing: [Repairing] = []
     private var work: [Work] = []
     private var writing: [Writing] = []
     private var staging: [(group: GroupID, index: LogIndex, name: String, file: SimulatedDisk.File)] = []
 
-    init(disk: SimulatedDisk) {
+    init(disk: SimulatedDisk, hashKey: HashKey) {
         self.disk = disk
+        self.hashKey = hashKey
         for name in disk.list("snapshots/") where name.hasSuffix(".part") { disk.remove(name) }
     }
 
@@ -90,12 +93,14 @@ struct SimulatedSnapshots {
             self.writing.append(
                 Writing(
                     group: group, mark: mark, name: name, file: file, framing: SnapshotFraming(header: header),
+                    digest: SnapshotDigest(key: self.hashKey),
                     hasFailed: self.disk.condition != .well))
             return nil
         case .block(let group, let bytes):
             if let at = self.writing.firstIndex(where: { $0.group == group }) {
                 if self.disk.condition != .well { self.writing[at].hasFailed = true }
                 let framed = self.writing[at].framing.frame(bytes)
+                self.writing[at].digest.add(bytes)
                 self.disk.write(self.writing[at].file, framed, at: self.writing[at].file.bytes.count)
             }
             return .blockWritten(group)
@@ -119,9 +124,15 @@ struct SimulatedSnapshots {
             guard let file = self.disk.file(Self.name(group, mark.index)),
                 let found = try? SnapshotFormat.read(file.bytes), found.mark == mark
             else {
-                return .loaded(group, mark.index, blocks: nil)
+                return .loaded(group, mark.index, blocks: nil, digest: .zero)
             }
-            return .loaded(group, mark.index, blocks: found.blocks)
+            var digest = SnapshotDigest(key: self.hashKey)
+            for block in found.blocks { digest.add(block) }
+            return .loaded(group, mark.index, blocks: found.blocks, digest: digest.value)
+        case .setAside(let group, let index):
+            self.disk.remove(Self.name(group, index))
+            self.disk.syncDirectory()
+            return nil
         case .repair, .lent, .abandonRepair, .lend:
             return self.performRepair(action)
         }
@@ -136,7 +147,7 @@ struct SimulatedSnapshots {
         }
         self.disk.write(done.file, done.framing.footer, at: done.file.bytes.count)
         self.publish(done.file, done.name, group, done.mark.index)
-        return .durable(group, done.mark.index)
+        return .durable(group, done.mark.index, digest: done.digest.value)
     }
 
     func publish(_ file: SimulatedDisk.File, _ part: String, _ group: GroupID, _ index: LogIndex) {

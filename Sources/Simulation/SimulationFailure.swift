@@ -116,6 +116,11 @@ package struct SimulationReport: Sendable {
     package var snapshotsRotten: Int
     package var snapshotsRebuilt: Int
     package var statesHealed: Int
+    /// States that went wrong in memory, states found to be wrong or in doubt, and snapshots that counted without a
+    /// majority's word.
+    package var statesFlipped: Int
+    package var statesDiverged: Int
+    package var snapshotsUnconfirmed: Int
     /// From the healing to full service with equal states.
     package var recovery: Nanoseconds
 }

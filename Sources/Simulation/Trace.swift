@@ -17,6 +17,8 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case snapshotRepaired, stateHealed, snapshotRot
         case holesFound = 72
         case holesFilled, holesUnrecoverable, entriesDiscarded, logWhole
+        case stateFlip = 80
+        case stateDiverged, divergenceEnded, divergenceStuck, unconfirmed
     }
 
     /// Simulated time since the run began.
@@ -96,6 +98,11 @@ extension TraceEvent: CustomStringConvertible {
         case .holesUnrecoverable: "group \(GroupID(rawValue: self.a)): nobody within reach has entry \(self.b)"
         case .entriesDiscarded: "group \(GroupID(rawValue: self.a)): discards its log from \(self.b) on"
         case .logWhole: "group \(GroupID(rawValue: self.a)): its log is whole again"
+        case .stateFlip: "group \(GroupID(rawValue: self.a)): its state goes wrong (kind \(self.b))"
+        case .stateDiverged: "group \(GroupID(rawValue: self.a)): its state differs at \(self.b), and is made anew"
+        case .divergenceEnded: "group \(GroupID(rawValue: self.a)): its state is as the others' at \(self.b)"
+        case .divergenceStuck: "group \(GroupID(rawValue: self.a)): nobody knows whose state is right at \(self.b)"
+        case .unconfirmed: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) counts unconfirmed"
         case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }

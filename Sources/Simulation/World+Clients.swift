@@ -92,7 +92,14 @@ extension World {
         guard let outcome = Clients.outcome(kind, reply) else {
             throw Violation(.repliesInOrder, "operation \(number) (\(kind)) is answered with \(Self.text(reply))")
         }
-        self.clients.answer(number, outcome)
+        // What a wrong state answers counts as no answer.
+        let isExposed = self.nodes[self.clients.slots[slot].node].flips.contains(.default)
+        switch outcome {
+        case .done, .number, .value:
+            if isExposed { self.clients.lose(number) } else { self.clients.answer(number, outcome) }
+        case .unknown, .refused, .pending, .lost:
+            self.clients.answer(number, outcome)
+        }
         let code: UInt64 =
             switch outcome {
             case .done: 1
@@ -106,7 +113,7 @@ extension World {
         if let demand = self.clients.slots[slot].demand, demand == number {
             self.clients.slots[slot].demand = nil
             switch outcome {
-            case .done, .number, .value: self.clients.slots[slot].satisfied += 1
+            case .done, .number, .value: if !isExposed { self.clients.slots[slot].satisfied += 1 }
             default: break
             }
         }

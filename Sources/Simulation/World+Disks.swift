@@ -81,7 +81,8 @@ extension World {
         guard !self.isDemoted(node) else { return false }
         // A snapshot that rots may be one of the copies that are left.
         let damaged = self.nodes.reduce(0) {
-            $0 + ($1.isDamaged || $1 === node || self.hasRot($1) || self.isDemoted($1) ? 1 : 0)
+            let isWrong = $1.isDamaged || !$1.flips.isEmpty || self.hasRot($1) || self.isDemoted($1)
+            return $0 + ($1 === node || isWrong ? 1 : 0)
         }
         return damaged * 2 < self.nodes.count
     }
@@ -215,7 +216,10 @@ extension World {
     // MARK: The planted bug
 
     /// An empty disk that votes under its old name: the shell hides from it what the others remember.
-    func asBugged(_ message: PeerMessage, for node: SimulatedNode) -> PeerMessage {
+    func asBugged(_ message: PeerMessage, from member: MemberID, for node: SimulatedNode) -> PeerMessage? {
+        if case .stateDigest(let said) = message {
+            return self.takingTheLeadersWord(said, from: member, at: node).map { .stateDigest($0) }
+        }
         guard self.options.bug == .emptyDiskVotes, case .runs = message, node.member == node.lostMember
         else { return message }
         var runs = PeerRuns()

@@ -265,7 +265,8 @@ extension World {
                 while reader.remaining > 0 {
                     let frame = try reader.take(Int(try reader.read(UInt32.self)))
                     let message = try WireCodec.decode(frame, key: key)
-                    node.core!.receive(self.asBugged(message, for: node), from: member)
+                    guard let heard = self.asBugged(message, from: member, for: node) else { continue }
+                    node.core!.receive(heard, from: member)
                 }
             } catch {
                 throw Violation(.wireRoundTrip, "\(error)")

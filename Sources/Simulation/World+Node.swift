@@ -54,7 +54,7 @@ extension World {
         }
         node.expected = [journal.durable]
         node.journal = journal
-        node.snapshots = SimulatedSnapshots(disk: node.disk)
+        node.snapshots = SimulatedSnapshots(disk: node.disk, hashKey: HashKey(self.cluster))
         node.isRetryArmed = false
         node.isSnapshotBusy = false
         node.isStopping = false
@@ -85,6 +85,7 @@ extension World {
         configuration.checkpointBytes = self.checkpointBytes
         configuration.journalBytes = max(0, found.segments.count - 1) * SimulatedJournal.segmentBytes
         configuration.checkpointInterval = .milliseconds(1500)
+        configuration.comparisonInterval = .seconds(4)
         configuration.snapshotBlockBytes = 1 << 10
         configuration.cacheShards = 16
         var detector = FailureDetector.Options()
@@ -136,6 +137,7 @@ extension World {
         node.isPaused = false
         node.deferred.removeAll()
         node.core = nil
+        node.flips = node.flipsOnDisk
     }
 
     /// The process ends by itself, in good order: what was submitted to its journal is written.
@@ -288,6 +290,8 @@ extension World {
             self.note(.checkpoint, node, raw(group), index)
         case .snapshotInstalled(let group, let index):
             self.counts.installed += 1
+            // Another state took the wrong one's place.
+            if !node.flipsOnDisk.contains(group) { node.flips.remove(group) }
             self.note(.installed, node, raw(group), index)
         case .diskLost(let peer, let run):
             guard node.isDamaged else {
@@ -326,6 +330,20 @@ extension World {
         case .holesUnrecoverable(let group, let first, _): self.note(.holesUnrecoverable, node, raw(group), first)
         case .entriesDiscarded(let group, let first, _): self.note(.entriesDiscarded, node, raw(group), first)
         case .logWhole(let group): self.note(.logWhole, node, raw(group))
+        case .stateDiverged(let group, let index):
+            self.counts.diverged += 1
+            // What is applied anew is compared anew.
+            node.checkedApplied[group == .system ? 0 : 1] = 0
+            self.note(.stateDiverged, node, raw(group), index)
+        case .divergenceEnded(let group, let index):
+            node.flips.remove(group)
+            node.flipsOnDisk.remove(group)
+            self.note(.divergenceEnded, node, raw(group), index)
+        case .divergenceStuck(let group, let index): self.note(.divergenceStuck, node, raw(group), index)
+        case .snapshotUnconfirmed(let group, let index):
+            if node.flips.contains(group) { node.flipsOnDisk.insert(group) }
+            self.counts.unconfirmed += 1
+            self.note(.unconfirmed, node, raw(group), index)
         case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost, .fileDamaged, .journalDamaged,
             .journalRepaired:
             break
@@ -377,16 +395,16 @@ extension World {
             }
         case .blockWritten(let group):
             core.snapshotBlockWritten(group)
-        case .durable(let group, let index):
+        case .durable(let group, let index, let digest):
             self.note(.snapshotDone, node, group.rawValue, index)
-            core.snapshotDurable(group, index: index)
+            core.snapshotDurable(group, index: index, digest: digest)
         case .failed(let group, let index): core.snapshotFailed(group, index: index)
         case .notStaged(let group, let index): core.snapshotNotStaged(group, index: index)
         case .read(let group, let index, let offset, let size, let bytes, let member):
             core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
         case .staged(let group, let index, let next, let isWhole, let isDamaged):
             core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
-        case .loaded(let group, let index, let blocks):
+        case .loaded(let group, let index, let blocks, let digest):
             guard let blocks else {
                 try self.checkUnreadable(node, group, index)
                 core.snapshotUnreadable(group, index: index, reason: "it is gone or bad")
@@ -394,9 +412,10 @@ extension World {
             }
             do {
                 for block in blocks {
-                    try block.withUnsafeBytes { try core.snapshotLoaded(group, block: $0, isLast: false) }
+                    try block.withUnsafeBytes { try core.snapshotLoaded(group, block: $0, isLast: false, digest: nil) }
                 }
-                try core.snapshotLoaded(group, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true)
+                try core.snapshotLoaded(
+                    group, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true, digest: digest)
             } catch {
                 throw Violation(.snapshotReadable, "node \(node.number): \(error)")
             }

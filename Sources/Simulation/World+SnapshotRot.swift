@@ -89,7 +89,8 @@ extension World {
 
     private func mayRot(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex, _ frames: Set<Int>) -> Bool {
         let rotten = self.snapshotRot.filter { $0.group == group }
-        let lost = self.nodes.filter(\.isDamaged).map(\.index)
+        // A replica whose state is wrong may have to be given another's snapshot.
+        let lost = self.nodes.filter { $0.isDamaged || !$0.flips.isEmpty }.map(\.index)
         let damaged = Set(rotten.map(\.node)).union(lost).union([node.index])
         if damaged.count * 2 < self.nodes.count { return true }
         return self.nodes.count > 1 && lost.isEmpty

@@ -88,6 +88,9 @@ package final class World {
         var rots = 0
         var rebuilt = 0
         var healed = 0
+        var flips = 0
+        var diverged = 0
+        var unconfirmed = 0
     }
 
     // The shell's numbers.
@@ -180,6 +183,8 @@ package final class World {
             disksLost: self.counts.disksLost, promotions: self.counts.promotions,
             votingChanges: self.counts.votingChanges,
             snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
+            statesFlipped: self.counts.flips, statesDiverged: self.counts.diverged,
+            snapshotsUnconfirmed: self.counts.unconfirmed,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1

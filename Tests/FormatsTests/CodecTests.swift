@@ -178,6 +178,13 @@ import Testing
                                     previousHash: Hash128(low: random.next(), high: random.next()), key: Self.key))
                         }
                     }))
+        case 25:
+            return .stateDigest(
+                StateDigest(
+                    group: group, index: random.next(), entryHash: Hash128(low: random.next(), high: random.next()),
+                    form: UInt8(truncatingIfNeeded: random.next()),
+                    standing: StateDigest.Standing(rawValue: UInt8(1 + random.below(4)))!,
+                    digest: Hash128(low: random.next(), high: random.next())))
         default: return .runs(self.runs(&random))
         }
     }
@@ -192,7 +199,7 @@ import Testing
         return try result.get()
     }
 
-    @Test(arguments: 0..<26) func messagesRoundTrip(kind: Int) throws {
+    @Test(arguments: 0..<27) func messagesRoundTrip(kind: Int) throws {
         for seed in 0..<20 as Range<UInt64> {
             var random = Random(seed: seed)
             let message = self.message(kind, &random)
@@ -206,7 +213,7 @@ import Testing
     }
 
     /// With their checksum made right again, so that what lies behind it is reached.
-    @Test(arguments: 0..<26) func mutatedMessagesAreRefusedOrRead(kind: Int) {
+    @Test(arguments: 0..<27) func mutatedMessagesAreRefusedOrRead(kind: Int) {
         var refused = 0
         var read = 0
         for seed in 0..<150 as Range<UInt64> {

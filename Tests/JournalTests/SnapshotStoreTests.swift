@@ -18,7 +18,7 @@ import Testing
     }
 
     func store(_ scratch: Scratch, _ done: Collected<SnapshotStore.Done>) throws -> SnapshotStore {
-        try SnapshotStore(directory: scratch.path + "/snapshots") { done.add($0) }
+        try SnapshotStore(directory: scratch.path + "/snapshots", hashKey: HashKey(low: 1, high: 2)) { done.add($0) }
     }
 
     /// Writes one and waits for it; gives the number of reports so far.
@@ -29,7 +29,7 @@ import Testing
         for block in self.blocks(index) { store.block(.default, block) }
         store.finish(.default)
         let items = done.wait(for: count + 5)
-        guard case .durable(.default, index) = items[count + 4] else {
+        guard case .durable(.default, index, _) = items[count + 4] else {
             Issue.record("not durable: \(items[count + 4])")
             return items.count
         }
@@ -82,7 +82,7 @@ import Testing
         second.load(.default, self.mark(7))
         let loaded = received.wait(for: pieces + 5)[pieces...]
         var found: [[UInt8]] = []
-        for case .loaded(.default, 7, let block, let isLast, let failure) in loaded {
+        for case .loaded(.default, 7, let block, let isLast, _, let failure) in loaded {
             #expect(failure == nil)
             if !isLast { found.append(block) }
         }
@@ -142,7 +142,7 @@ import Testing
         store.load(.default, self.mark(7))
         let loaded = done.wait(for: count + 4)[count...]
         var failure: String?
-        for case .loaded(_, _, _, _, let text?) in loaded { failure = text }
+        for case .loaded(_, _, _, _, _, let text?) in loaded { failure = text }
         #expect(failure?.contains("block 3 is bad") == true)
     }
 
@@ -259,7 +259,7 @@ extension SnapshotStoreTests {
             directory: scratch.path + "/snapshots")
         store.load(.default, self.mark(8))
         let items = done.wait(for: count + 5)
-        guard case .loaded(.default, 8, _, isLast: true, .some) = items[count + 4] else {
+        guard case .loaded(.default, 8, _, isLast: true, _, .some) = items[count + 4] else {
             Issue.record("read back: \(items[count + 4])")
             return
         }

@@ -145,6 +145,7 @@ import Testing
                 .liveness,
             ]
         case .forgetsIncidents: [.liveness]
+        case .takesTheLeadersWord: [.equalStates, .noAcknowledgedWriteLost, .exactlyOnce, .linearizability]
         case .breaksInvariant: []
         }
     }

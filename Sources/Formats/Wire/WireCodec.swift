@@ -34,6 +34,7 @@ public enum WireCodec {
         case checkpointWanted = 43
         case entriesWanted = 44
         case entries = 45
+        case stateDigest = 46
     }
 
     // MARK: Encoding
@@ -105,6 +106,14 @@ public enum WireCodec {
         case .checkpointWanted(let group):
             out.append(Kind.checkpointWanted.rawValue)
             out.append(littleEndian: group.rawValue)
+        case .stateDigest(let state):
+            out.append(Kind.stateDigest.rawValue)
+            out.append(littleEndian: state.group.rawValue)
+            out.append(littleEndian: state.index)
+            out.append(state.entryHash)
+            out.append(state.form)
+            out.append(state.standing.rawValue)
+            out.append(state.digest)
         }
         out.replace(at: start + 4, littleEndian: CRC32C.of(out[(start + 8)...]))
         out.replace(at: start, littleEndian: UInt32(out.count - start - 4))
@@ -296,6 +305,17 @@ public enum WireCodec {
             return .snapshotWanted(group: group, atLeast: try reader.read(UInt64.self))
         case .checkpointWanted:
             return .checkpointWanted(group: group)
+        case .stateDigest:
+            let index = try reader.read(UInt64.self)
+            let entryHash = try reader.hash()
+            let form = try reader.read(UInt8.self)
+            guard let standing = StateDigest.Standing(rawValue: try reader.read(UInt8.self)) else {
+                throw MalformedBytes("a digest of unknown standing")
+            }
+            return .stateDigest(
+                StateDigest(
+                    group: group, index: index, entryHash: entryHash, form: form, standing: standing,
+                    digest: try reader.hash()))
         case .preVote, .preVoteReply, .vote, .voteReply, .append, .appendReply, .timeoutNow, .readIndex,
             .readIndexReply, .entriesWanted, .entries:
             let from = try reader.member()
@@ -400,7 +420,7 @@ public enum WireCodec {
             }
             return .entries(answers)
         case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs,
-            .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted:
+            .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted, .stateDigest:
             throw MalformedBytes("not a replica's message")
         }
     }
