@@ -178,7 +178,8 @@ extension Runtime {
                 ])
         case .divergenceEnded(let group, let index):
             self.logger.notice(
-                "the state of a group is as the other nodes have it", metadata: ["group": "\(group)", "index": "\(index)"])
+                "the state of a group is as the other nodes have it",
+                metadata: ["group": "\(group)", "index": "\(index)"])
         case .divergenceStuck(let group, let index):
             self.logger.critical(
                 "replicas of a group differ and no majority says which is right: nothing is served until one does",

@@ -3,16 +3,18 @@ package import Replication
 
 /// What is known of the states at a group's last checkpoints: this replica's own digests, and what the others said.
 /// Bounded: the last `kept` of each node.
-struct DigestTable {
-    static let kept = 4
+package struct DigestTable {
+    package static let kept = 4
 
-    struct Entry {
-        var member: MemberID
-        var said: StateDigest
+    package init() {}
+
+    package struct Entry {
+        package var member: MemberID
+        package var said: StateDigest
     }
 
     /// How a state at a checkpoint stands to the others'.
-    enum Verdict: Equatable {
+    package enum Verdict: Equatable {
         /// Nobody differs, and no majority is known to agree.
         case open
         /// A majority came to this state.
@@ -24,19 +26,19 @@ struct DigestTable {
     }
 
     /// In the order in which they were heard of.
-    private(set) var entries: [Entry] = []
+    package private(set) var entries: [Entry] = []
 
-    subscript(member: MemberID, index: LogIndex) -> StateDigest? {
+    package subscript(member: MemberID, index: LogIndex) -> StateDigest? {
         self.entries.last { $0.member == member && $0.said.index == index }?.said
     }
 
     /// Of the node's checkpoints the newest that are known, oldest first.
-    func all(of member: MemberID) -> [StateDigest] {
+    package func all(of member: MemberID) -> [StateDigest] {
         self.entries.filter { $0.member == member }.map(\.said).sorted { $0.index < $1.index }
     }
 
     /// The latest word of a member on a checkpoint counts.
-    mutating func note(_ said: StateDigest, of member: MemberID) {
+    package mutating func note(_ said: StateDigest, of member: MemberID) {
         self.entries.removeAll {
             $0.member.node == member.node && ($0.member != member || $0.said.index == said.index)
         }
@@ -47,7 +49,7 @@ struct DigestTable {
         }
     }
 
-    mutating func forget(_ node: NodeID) { self.entries.removeAll { $0.member.node == node } }
+    package mutating func forget(_ node: NodeID) { self.entries.removeAll { $0.member.node == node } }
 
     mutating func forget(_ member: MemberID, after index: LogIndex) {
         self.entries.removeAll { $0.member == member && $0.said.index > index }
@@ -63,7 +65,7 @@ struct DigestTable {
     }
 
     /// - Parameter own: what `me` has, or would have, there.
-    func verdict(on own: StateDigest, of me: MemberID, _ membership: Membership) -> Verdict {
+    package func verdict(on own: StateDigest, of me: MemberID, _ membership: Membership) -> Verdict {
         var known = self.comparable(to: own, of: me, membership)
         known.removeAll { $0.member == me }
         known.append(Entry(member: me, said: own))
@@ -86,12 +88,12 @@ struct DigestTable {
     }
 
     /// Whether another voter says that it has this state too.
-    func isSharedByOther(_ own: StateDigest, of me: MemberID, _ membership: Membership) -> Bool {
+    package func isSharedByOther(_ own: StateDigest, of me: MemberID, _ membership: Membership) -> Bool {
         self.comparable(to: own, of: me, membership).contains { $0.member != me && $0.said.digest == own.digest }
     }
 
     /// Whether another voter reproduced a state other than this one at its checkpoint.
-    func isContradictedByProof(_ own: StateDigest, of me: MemberID, _ membership: Membership) -> Bool {
+    package func isContradictedByProof(_ own: StateDigest, of me: MemberID, _ membership: Membership) -> Bool {
         self.comparable(to: own, of: me, membership).contains {
             $0.member != me && $0.said.standing >= .reproduced && $0.said.digest != own.digest
         }

@@ -122,7 +122,8 @@ extension FaultKind {
         case .snapshotRot:
             .injected(3, "a snapshot's file at rest rots", World.injectSnapshotRot)
         case .stateFlip:
-            .injected(3, "a replica's state goes wrong in memory: a bit of it, or a command too many", World.injectStateFlip)
+            .injected(
+                3, "a replica's state goes wrong in memory: a bit of it, or a command too many", World.injectStateFlip)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

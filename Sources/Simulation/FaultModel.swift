@@ -84,7 +84,8 @@ package struct FaultModel: Sendable, Equatable {
 /// `KIND` with its usual weight, `KIND=WEIGHT`, `no-KIND`, `every=MS` for the mean interval, `swarm` or `steady`.
 extension FaultModel: CustomStringConvertible {
     private static var presets: [(name: String, model: FaultModel)] {
-        [("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks),
+        [
+            ("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks),
             ("states", .states),
         ]
     }

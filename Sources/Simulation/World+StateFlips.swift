@@ -47,7 +47,8 @@ extension World {
 
     private func mayFlip(_ node: SimulatedNode) -> Bool {
         let wrong = self.nodes.reduce(0) {
-            $0 + ($1.isDamaged || $1 === node || !$1.flips.isEmpty || self.hasRot($1) ? 1 : 0)
+            let isWrong = $1.isDamaged || !$1.flips.isEmpty || self.hasRot($1) || self.isDemoted($1)
+            return $0 + ($1 === node || isWrong ? 1 : 0)
         }
         return wrong * 2 < self.nodes.count
     }

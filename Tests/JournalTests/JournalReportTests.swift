@@ -25,7 +25,9 @@ import Testing
             let mark = SnapshotMark(
                 index: 10, term: 2, hash: hash, time: WallTime(nanoseconds: 1), membership: Membership(voters: []))
             let done = Collected<SnapshotStore.Done>()
-            let store = try SnapshotStore(directory: directory.snapshotsPath, hashKey: HashKey(low: 1, high: 2)) { done.add($0) }
+            let store = try SnapshotStore(directory: directory.snapshotsPath, hashKey: HashKey(low: 1, high: 2)) {
+                done.add($0)
+            }
             store.begin(.default, mark)
             store.block(.default, [1, 2, 3])
             store.finish(.default)

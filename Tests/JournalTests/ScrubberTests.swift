@@ -99,7 +99,9 @@ import Testing
             index: 7, term: 1, hash: .zero, time: WallTime(nanoseconds: 1),
             membership: Membership(voters: [fixture.directory.identity.member]))
         let done = Collected<SnapshotStore.Done>()
-        let store = try SnapshotStore(directory: fixture.directory.snapshotsPath) { done.add($0) }
+        let store = try SnapshotStore(directory: fixture.directory.snapshotsPath, hashKey: HashKey(low: 1, high: 2)) {
+            done.add($0)
+        }
         defer { store.close() }
         store.begin(.default, mark)
         store.block(.default, [UInt8](repeating: 3, count: 700_000))

@@ -3,8 +3,7 @@ import Formats
 import NodeCore
 import Replication
 
-/// Real cores in one thread, for stories told step by step: links that are there or not, disks that complete at once,
-/// no snapshots. What a shell does about a lost disk, it does.
+/// Real cores in one thread, for stories told step by step: links that are there or not, disks that complete at once. What a shell does about a lost disk, it does.
 final class CoreCluster {
     struct Disk {
         var member: MemberID
@@ -13,6 +12,9 @@ final class CoreCluster {
         var groups: [GroupID: RecoveredGroup] = [:]
         var peerRuns: PeerRuns?
         var openIncidents: [UInt8]?
+        var files: [GroupID: [File]] = [:]
+        /// Indexes of snapshots that were taken out of use.
+        var setAside: [LogIndex] = []
         /// Incarnations that were put aside here.
         var lost: [MemberID] = []
     }
@@ -32,6 +34,10 @@ final class CoreCluster {
     var failsIncidents: Set<UInt32> = []
     /// What a node's journal is said to take for each batch.
     var batchBytes: [UInt32: Int] = [:]
+    /// Checkpoints are this far apart, where there is anything new.
+    var checkpointInterval = Nanoseconds.seconds(1_000_000)
+    /// What a node's message becomes on its way; nil: it is lost.
+    var onTheWay: (UInt32, PeerMessage) -> PeerMessage? = { $1 }
     private(set) var replies: [ClientID: [String]] = [:]
     private(set) var events: [(node: UInt32, event: NodeEvent)] = []
     private var random: Random
@@ -62,9 +68,12 @@ final class CoreCluster {
         configuration.boot = 1
         configuration.wall = self.wall
         configuration.cacheShards = 4
-        configuration.checkpointInterval = .seconds(1_000_000)
+        configuration.checkpointInterval = self.checkpointInterval
         self.cores[node] = NodeCore(
             configuration, recovered: disk.groups, detector: FailureDetector(.init()), now: self.now)
+        let core = self.cores[node]!
+        core.begin(now: self.now, wall: self.wall)
+        for (group, mark) in core.snapshotsToLoad { self.perform(.load(group, mark), node, core) }
     }
 
     func stop(_ nodes: UInt32...) { for node in nodes { self.stop(node) } }
@@ -187,6 +196,7 @@ final class CoreCluster {
         }
         for (to, message) in core.effects.messages
         where self.links.contains([min(node, to.rawValue), max(node, to.rawValue)]) {
+            guard let message = self.onTheWay(node, message) else { continue }
             self.inbox.append((self.disks[node]!.member, to.rawValue, message))
         }
         for reply in core.effects.replies {
@@ -195,8 +205,10 @@ final class CoreCluster {
         }
         let events = core.effects.events
         let wantsTurn = core.effects.wantsTurn
+        let snapshots = core.effects.snapshots
         core.effects.removeAll()
-        core.effects.wantsTurn = wantsTurn
+        core.effects.wantsTurn = wantsTurn || !snapshots.isEmpty
+        for action in snapshots { self.perform(action, node, core) }
         for event in events { self.take(event, node) }
     }
 
@@ -236,7 +248,11 @@ final class CoreCluster {
                 group.holes.removeAll { $0.index == entry.index }
                 group.entries.append(entry)
                 group.entries.sort { $0.index < $1.index }
-            case .snapshot, .end, .hole: fatalError("no snapshots here")
+            case .snapshot(_, let mark):
+                group.snapshot = mark
+                group.entries.removeAll { $0.index <= mark.index }
+                group.holes.removeAll { $0.index <= mark.index }
+            case .end, .hole: fatalError("no damage here")
             }
             self.disks[node]!.groups[record.group] = group
         }
@@ -254,7 +270,24 @@ final class CoreCluster {
 
     private func submit(_ kind: RequestKind, _ node: UInt32, _ command: [UInt8], _ client: ClientID) {
         self.cores[node]!.begin(now: self.now, wall: self.wall)
-        _ = command.withUnsafeBytes { self.cores[node]!.submit(kind, command: $0, from: client) }
+        let admission = command.withUnsafeBytes { self.cores[node]!.submit(kind, command: $0, from: client) }
+        switch admission {
+        case .accepted: break
+        case .busy, .outOfMemory, .diverged: self.replies[client, default: []].append("refused: \(admission)")
+        }
+    }
+
+    /// The node's state takes a command that is in no log.
+    func misapply(_ node: UInt32, set key: String, _ value: String) {
+        self.cores[node]!.begin(now: self.now, wall: self.wall)
+        let command = CommandCoding.encode(2, [Array(key.utf8), Array(value.utf8)])
+        precondition(command.withUnsafeBytes { self.cores[node]!.misapply(.default, $0) })
+    }
+
+    /// What a node has applied, right or wrong.
+    func value(_ node: UInt32, _ key: String) -> String {
+        let command = CommandCoding.encode(1, [Array(key.utf8)])
+        return String(decoding: command.withUnsafeBytes { self.cores[node]!.localRead($0) }, as: UTF8.self)
     }
 
     /// Who leads the group, as they see it themselves.

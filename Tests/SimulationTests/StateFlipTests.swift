@@ -37,6 +37,7 @@ import Testing
             diverged += report.statesDiverged
             #expect(report.snapshotsUnconfirmed == 0, "seed \(seed)")
         }
-        #expect(flipped > 20 && diverged > flipped / 2, "\(diverged) of \(flipped); some go wrong twice before they show")
+        #expect(
+            flipped > 20 && diverged > flipped / 2, "\(diverged) of \(flipped); some go wrong twice before they show")
     }
 }
