@@ -23,6 +23,9 @@ struct Divergence {
     /// What a majority has there, once that is known.
     var expected: Hash128?
     var began: Instant
+    /// When this replica last asked another to lead. Where that one has no state either, leadership does not go to and
+    /// fro with every tick.
+    var handedOverAt: Instant?
     var isBooked = false
     /// It was said that a person is needed.
     var isStuck = false
@@ -321,8 +324,10 @@ extension NodeCore {
     func superviseDivergence(of group: Group) {
         guard let divergence = group.divergence else { return }
         if divergence.stage != .waiting, group.isLeader, self.configuration.founders.count > 1,
-            !group.replica.isTransferring
+            !group.replica.isTransferring,
+            divergence.handedOverAt.map({ self.now - $0 >= Self.patience }) ?? true
         {
+            group.divergence!.handedOverAt = self.now
             _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
         }
         if divergence.stage == .replaying, group.incoming?.machine == nil, group.checkpoint.running == nil,

@@ -104,7 +104,7 @@ import Testing
         cluster.onTheWay = { node, message in
             guard node == odd, case .stateDigest(var said) = message else { return message }
             said.digest.low ^= 1
-            if said.standing == .computed { said.standing = .reproduced }
+            said.standing = .reproduced
             return .stateDigest(said)
         }
         cluster.stop(away)
