@@ -36,6 +36,36 @@ import Testing
         return items.count
     }
 
+    /// A file's digest is the same when it is written and when it is read back; one that is taken out of use is kept, the
+    /// last of its group.
+    @Test func digestsAndFilesSetAside() throws {
+        let (scratch, done) = (Scratch(), Collected<SnapshotStore.Done>())
+        let store = try self.store(scratch, done)
+        defer { store.close() }
+        var count = self.write(7, store, done, from: 0)
+        guard case .durable(_, _, let written) = done.wait(for: count)[count - 1] else { return }
+        store.load(.default, self.mark(7))
+        guard case .loaded(.default, 7, _, isLast: true, let read, nil) = done.wait(for: count + 5)[count + 4] else {
+            Issue.record("not loaded")
+            return
+        }
+        #expect(read == written)
+        count = self.write(8, store, done, from: count + 5)
+        guard case .durable(_, _, let second) = done.wait(for: count)[count - 1] else { return }
+        #expect(second != written)
+        store.setAside(.default, index: 7)
+        store.setAside(.default, index: 8)
+        store.load(.default, self.mark(8))
+        guard case .loaded(_, _, _, _, _, .some) = done.wait(for: count + 1)[count] else {
+            Issue.record("it is still in use")
+            return
+        }
+        let kept = scratch.path + "/snapshots/\(GroupID.default.rawValue)-8.diverged"
+        #expect(store.pathSetAside(of: .default, 8) == kept)
+        #expect(try SnapshotFile.verify(kept) == self.mark(8))
+        #expect(throws: (any Error).self) { try SnapshotFile.verify(store.pathSetAside(of: .default, 7)) }
+    }
+
     @Test func writtenReadStagedAndLoaded() throws {
         let (scratch, other) = (Scratch(), Scratch())
         let (done, received) = (Collected<SnapshotStore.Done>(), Collected<SnapshotStore.Done>())
