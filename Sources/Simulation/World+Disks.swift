@@ -197,6 +197,8 @@ extension World {
             if steps > cutAfter { self.losePower(node, &self.random) }
             return steps > cutAfter
         }
+        // A disk that was lost takes its words along: also those that it wrote while it did not know yet.
+        node.notedIncidents.removeAll()
         for name in node.disk.list("") where name != Self.next {
             node.disk.remove(name)
             if isCut() { return false }

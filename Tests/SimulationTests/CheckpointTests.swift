@@ -58,7 +58,7 @@ import Testing
         cluster.batchBytes[follower] = 4 << 20
         self.write(24, to: cluster)
         #expect(self.checkpoints(cluster, on: leader) == 0, "not yet twice what is due")
-        self.write(60, to: cluster)
+        self.write(24, to: cluster)
         #expect(self.checkpoints(cluster, on: leader) == 1, "once")
         #expect(self.checkpoints(cluster, on: follower) == 1)
     }
