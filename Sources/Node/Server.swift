@@ -184,12 +184,19 @@ package final class Server: Sendable {
             runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory, inbox: inbox,
             journalBytes: journalBytes, incidents: incidents, openIncidents: openIncidents)
         let end = loop.makePromise(of: ServerEnd.self)
-        let runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
-            let runtime = Runtime(start, loop: loop)
-            runtime.onEnd = { end.succeed($0) }
-            inbox.attach(runtime)
-            return runtime.listen().map { NIOLoopBound(runtime, eventLoop: loop) }
-        }.flatMap { $0 }.flatMapError { error in loop.makeFailedFuture(Self.explain(error, configuration)) }.get()
+        let runtime: NIOLoopBound<Runtime>
+        do {
+            runtime = try await loop.submit { () -> EventLoopFuture<NIOLoopBound<Runtime>> in
+                let runtime = Runtime(start, loop: loop)
+                runtime.onEnd = { end.succeed($0) }
+                inbox.attach(runtime)
+                return runtime.listen().map { NIOLoopBound(runtime, eventLoop: loop) }
+            }.flatMap { $0 }.flatMapError { error in loop.makeFailedFuture(Self.explain(error, configuration)) }.get()
+        } catch {
+            // It never began: nobody else ends it.
+            end.fail(error)
+            throw error
+        }
         loop.execute {
             runtime.value.onReady = { ready(runtime.value.addresses) }
             runtime.value.start()
