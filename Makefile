@@ -4,11 +4,12 @@ BUILD := .build/release
 # Exclusive access is checked in the tests, which are built for debugging; checking it here costs 6 % and finds nothing new.
 SWIFT_BUILD := swift build -c release -Xswiftc -enforce-exclusivity=unchecked -Xswiftc -cross-module-optimization
 
-.PHONY: help build setup demo test bench bars lint format clean
+.PHONY: help build setup demo test rot bench bars lint format clean
 
 help:
 	@echo "make demo         three nodes on this machine, clients, faults, and the account (STAY=1 leaves them up)"
 	@echo "make test         everything that can be tested, from a clean clone"
+	@echo "make rot          100 times a node's files rot while it is stopped: it heals, and nothing is lost"
 	@echo "make bench        throughput and latency, beside Redis and the machine's limit"
 	@echo "make bars         every figure in docs/performance.md, measured anew"
 	@echo "make lint format  the code's form: checked, mended"
@@ -29,6 +30,11 @@ test: setup
 	swift build --build-tests
 	swift test --skip-build --skip KintsugiCommandTests
 	swift test --skip-build --no-parallel --filter KintsugiCommandTests
+
+# Some three minutes; each run is bounded by its own patience for each round.
+rot: build
+	@timeout 1200 $(BUILD)/kintsugi drill rot --rounds 50
+	@timeout 1200 $(BUILD)/kintsugi drill rot --rounds 50 --mode sectors
 
 bench: build
 	@Benchmarks/bench.py

@@ -72,7 +72,7 @@ package struct DirectoryReport: Sendable {
         }
         let parts = [
             "cluster.seed", "journal", "snapshots", "node.identity.a", "node.identity.b", DataDirectory.next,
-            "peer.runs.a", "peer.runs.b",
+            "peer.runs.a", "peer.runs.b", "incidents.a", "incidents.b",
         ]
         let identities = kept.filter { $0 == "node.identity.a" || $0 == "node.identity.b" || $0 == DataDirectory.next }
         let isEarly = kept.allSatisfy { ["cluster.seed", "cluster.seed.new", "node.identity.a.new"].contains($0) }
@@ -227,22 +227,19 @@ package struct DirectoryReport: Sendable {
 
     private mutating func judgeGroups(_ report: JournalReport, hasPeers: Bool) {
         let inJournal = report.damage.filter { $0.file.hasPrefix("journal/") }
-        let uncertain = report.groups.filter { $0.isEndUncertain || $0.isVoteUncertain }
         let holes = report.groups.filter { !$0.holes.isEmpty }
         for damage in inJournal where !damage.isHole {
             self.add(
                 .heals, damage.file, damage.text + Self.place(damage),
                 "nothing is lost by it: what stood there is there in another copy, or in a snapshot")
         }
-        guard !uncertain.isEmpty || !holes.isEmpty else { return }
-        if !uncertain.isEmpty {
-            let groups = uncertain.map { "\($0.group)" }.joined(separator: ", ")
+        if let reason = report.lost {
             for damage in inJournal where damage.isHole {
                 self.add(hasPeers ? .heals : .damaged, damage.file, damage.text + Self.place(damage), "see below")
             }
             return self.add(
                 hasPeers ? .heals : .refused, "journal",
-                "what this node promised in \(groups) is not known any more: where the log ended, or how it voted",
+                "what this node promised is not known any more: \(reason)",
                 hasPeers
                     ? "the disk counts as lost: what is here goes aside to lost-..., and the node joins anew, as a learner first"
                     : "restore the directory from a copy: no other node has what it held")

@@ -345,3 +345,8 @@ extension [JournalReport.EntryRange] {
         }
     }
 }
+
+extension JournalReport {
+    /// Of a segment's file, within the journal's directory.
+    package static func name(of file: UInt32) -> String { SegmentFiles.name(of: file) }
+}

@@ -45,6 +45,10 @@ final class Demo {
         if kills > 0 {
             try self.breakLeader(SIGSTOP)
             for node in self.cluster.nodes { try self.restart(node) }
+            self.say("")
+            self.say(Self.dataHeading)
+            try self.rot()
+            try self.wipe()
         }
         self.endClients(threads)
         return try self.account(for: writers)
@@ -96,6 +100,73 @@ final class Demo {
         try self.conclude(
             "SIGTERM node \(node.id)\(isLeader ? " (leader)" : "")", node: node.id, at: at, since: fault,
             gap: self.stage.longestGap(now: monotonicNow()), counts: false)
+    }
+
+    // MARK: Faults of data
+
+    private static let dataHeading =
+        "    time  fault                                      incident     back ms  longest gap ms  bytes repaired"
+
+    /// A follower is killed, a byte of its journal's newest segment flipped where something is written, and the node
+    /// started again.
+    private func rot() throws {
+        guard let leader = self.awaitLeader(), let node = self.cluster.nodes.first(where: { $0.id != leader }) else {
+            throw CommandFailure(code: 1, message: "Nobody leads after \(Int(Self.patience)) s.")
+        }
+        try self.ruin(node, "byte flipped in node \(node.id)'s journal", causes: ["rot"]) {
+            var rotting = Rotting(seed: UInt64.random(in: 0...UInt64.max), mode: .bits)
+            return try rotting.flipEntry(node.dir)
+        }
+    }
+
+    /// Another node loses its disk: the directory is emptied.
+    private func wipe() throws {
+        guard let leader = self.awaitLeader(), let node = self.cluster.nodes.last(where: { $0.id != leader }) else {
+            throw CommandFailure(code: 1, message: "Nobody leads after \(Int(Self.patience)) s.")
+        }
+        try self.ruin(node, "disk of node \(node.id) wiped", causes: ["disk lost"]) {
+            for name in Files.list(node.dir) { try FileManager.default.removeItem(atPath: node.dir + "/" + name) }
+            return true
+        }
+    }
+
+    /// Kills a node, does something to its files, starts it again, and waits until it is well and the incident closed.
+    private func ruin(_ node: LocalNode, _ what: String, causes: [String], _ body: () throws -> Bool) throws {
+        let at = try withLocalCluster { try self.cluster.index(of: node.id) }
+        let fault = timeNow()
+        self.stage.setDown(at, true)
+        self.stage.beginMeasuring()
+        _ = try withLocalCluster { try self.cluster.signal(node.id, SIGKILL) }
+        self.progress(what)
+        while LocalCluster.isAlive(self.cluster.nodes[at]) { usleep(2000) }
+        let isDone = try body()
+        let start = monotonicNow()
+        try self.bringBack(node.id)
+        let deadline = monotonicNow() + UInt64(Self.patience * 1e9)
+        var found: IncidentList.Entry?
+        while monotonicNow() < deadline {
+            let own = self.incidents().filter { $0.node == node.id && $0.detected >= fault }
+            found = own.last { causes.contains($0.cause) }
+            if found?.state == "closed" || !isDone, own.allSatisfy({ $0.state == "closed" }), self.isUp(node.id) {
+                break
+            }
+            usleep(20_000)
+        }
+        let back = Double(monotonicNow() - start) / 1e6
+        guard self.isUp(node.id), found?.state == "closed" || !isDone else {
+            throw CommandFailure(
+                code: 1, message: "\(what): not in full service again after \(Int(Self.patience)) s.")
+        }
+        self.stage.setDown(at, false)
+        self.say(
+            what.padded(to: 43) + (found?.cause ?? "-").padded(to: 11) + fixed(back, 0).leftPadded(to: 9)
+                + fixed(Double(self.stage.longestGap(now: monotonicNow())) / 1e6, 1).leftPadded(to: 16)
+                + "\(found?.bytes_repaired ?? 0)".leftPadded(to: 16))
+    }
+
+    private func isUp(_ node: Int) -> Bool {
+        var view = ClusterView(self.cluster)
+        return view.statuses().first { $0.id == node }?.state == "up"
     }
 
     private func bringBack(_ node: Int) throws {
@@ -244,7 +315,9 @@ final class Demo {
         guard !self.asJSON else { return note(text) }
         let isTerminal = isatty(1) != 0
         let time = fixed(Double(monotonicNow() - self.began) / 1e9, 1).leftPadded(to: 6) + " s  "
-        print((isTerminal ? "\r\u{1b}[K" : "") + (text.isEmpty || text == Self.heading ? text : time + text))
+        print(
+            (isTerminal ? "\r\u{1b}[K" : "")
+                + (["", Self.heading, Self.dataHeading].contains(text) ? text : time + text))
     }
 
     /// A line that the next one replaces; nothing where output is no terminal.

@@ -11,7 +11,8 @@ struct DemoCommand: ParsableCommand {
         commandName: "demo",
         abstract: "Three nodes, clients at all of them, faults, and the account: what was lost, and how long it took.",
         discussion: """
-            Kills the leader ten times, pauses it once, restarts every node in turn. Exits 1 if an acknowledged write is \
+            Kills the leader ten times, pauses it once, restarts every node in turn, flips a byte in one node's journal, \
+            and empties another's disk. Exits 1 if an acknowledged write is \
             missing, a write was applied twice, a client of a surviving node saw an error, or a node did not come back.
               kintsugi demo
               kintsugi demo --stay     leaves the cluster running afterwards
@@ -42,7 +43,7 @@ struct DemoCommand: ParsableCommand {
         }
     }
 
-    private static func temporaryDirectory() throws -> String {
+    static func temporaryDirectory() throws -> String {
         let base = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         var template = Array("\(base)/kintsugi-demo-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -52,12 +53,12 @@ struct DemoCommand: ParsableCommand {
         return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    private static func remove(_ directory: String) {
+    static func remove(_ directory: String) {
         try? LocalCluster.load(directory).stop()
         try? FileManager.default.removeItem(atPath: directory)
     }
 
-    private static func cleanUpWhenInterrupted(_ directory: String) -> [any DispatchSourceSignal] {
+    static func cleanUpWhenInterrupted(_ directory: String) -> [any DispatchSourceSignal] {
         [SIGINT, SIGTERM].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())

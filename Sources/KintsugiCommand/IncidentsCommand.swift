@@ -24,6 +24,8 @@ struct IncidentList: Decodable, Sendable {
         var recovery_ms: [Double]?
         var delay_ms: [String: Double]
         var recovery_rate: [String: Double?]
+        var bytes_repaired: UInt64?
+        var actions: [String]?
     }
     var incidents: [Entry]
 }

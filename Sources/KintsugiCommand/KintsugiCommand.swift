@@ -22,7 +22,7 @@ public struct KintsugiCommand: ParsableCommand {
         subcommands: [
             InitCommand.self, ServeCommand.self, ClusterCommand.self, DemoCommand.self, StatusCommand.self,
             IncidentsCommand.self, ScrubCommand.self, TransferCommand.self, JournalCommand.self,
-            DoctorCommand.self, BenchCommand.self,
+            DoctorCommand.self, DrillCommand.self, BenchCommand.self,
             SimulateCommand.self,
             ConfigCommand.self,
         ])

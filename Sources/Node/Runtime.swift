@@ -30,6 +30,7 @@ final class Runtime {
     let directory: DataDirectory
     let inbox: Inbox
     let incidents: OpenIncidentsFile
+    private let isJournalDamaged: Bool
     /// Redis addresses that the peers told of themselves.
     var redisAddresses: [NodeID: (host: String, port: Int)] = [:]
 
@@ -61,6 +62,7 @@ final class Runtime {
         self.directory = parts.directory
         self.inbox = parts.inbox
         self.incidents = parts.incidents
+        self.isJournalDamaged = parts.isJournalDamaged
         var core = NodeConfiguration(
             cluster: parts.identity.cluster, me: parts.identity.member, history: parts.identity.history,
             founders: parts.seed.peers.map(\.member), seed: UInt64.random(in: 0...UInt64.max))
@@ -113,6 +115,8 @@ final class Runtime {
     func start() {
         self.begin()
         self.scrubber.expect(self.core.namedSnapshots)
+        // What the start found and could do without is booked, and written elsewhere, by a first pass at once.
+        if self.isJournalDamaged { _ = self.scrubber.begin() }
         for (group, mark) in self.core.snapshotsToLoad { self.snapshots.load(group, mark) }
         self.transport.start()
         self.startTicking()

@@ -182,7 +182,8 @@ package final class Server: Sendable {
             configuration: configuration, identity: identity, seed: directory.seed, local: local, peers: peers,
             journal: journal, snapshots: snapshots, heartbeats: heartbeats, groups: groups, logger: logger,
             runs: runs, peerRuns: peerRuns, scrubber: scrubber, directory: directory, inbox: inbox,
-            journalBytes: journalBytes, incidents: incidents, openIncidents: openIncidents)
+            journalBytes: journalBytes, incidents: incidents, openIncidents: openIncidents,
+            isJournalDamaged: !recovered.damage.isEmpty)
         let end = loop.makePromise(of: ServerEnd.self)
         let runtime: NIOLoopBound<Runtime>
         do {
@@ -276,6 +277,7 @@ struct StartParts: Sendable {
     var journalBytes: Int
     var incidents: OpenIncidentsFile
     var openIncidents: OpenIncidents
+    var isJournalDamaged: Bool
 }
 
 struct ListenFailed: Error {

@@ -6,6 +6,8 @@ package import Replication
 /// snapshots that cover what peers have compacted, and the account.
 struct HoleRepair {
     let began: Instant
+    /// The incident is booked: not at the start itself, which has no wall clock yet.
+    var isBooked = false
     /// Filled, since it was last told.
     var filled = 0
     var bytes = 0
@@ -29,11 +31,14 @@ extension NodeCore {
         group.holes = HoleRepair(began: self.now, toldAt: self.now)
         self.effects.events.append(
             .holesFound(group.id, count: holes.count, first: first.index, last: last.index))
-        self.incidents.damaged(.rot, run: self.configuration.run, window: 0, now: self.now, wall: self.wall)
     }
 
     /// After each turn.
     func followHoleRepair(of group: Group) {
+        if !group.holes!.isBooked {
+            group.holes!.isBooked = true
+            self.incidents.damaged(.rot, run: self.configuration.run, window: 0, now: self.now, wall: self.wall)
+        }
         for (_, bytes) in group.effects.filled {
             group.holes!.filled += 1
             group.holes!.bytes += bytes

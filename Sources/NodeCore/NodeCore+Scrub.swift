@@ -31,7 +31,7 @@ struct RotRepair {
     }
 
     /// Known to be bad: what is found there again is no news. The journal will use the files again.
-    var known: [(file: UInt32, generation: UInt64)] = []
+    var known: [(file: UInt32, generation: UInt64, block: Int)] = []
     var segments: [Segment] = []
     /// Being written anew.
     var files: [NodeFile] = []
@@ -41,7 +41,7 @@ struct RotRepair {
     /// Found by the scrubber in this run, and put right again.
     var found = 0
     var repaired = 0
-    static let maxKnown = 64
+    static let maxKnown = 1024
 }
 
 extension NodeCore {
@@ -113,19 +113,23 @@ extension NodeCore {
     // MARK: Segments
 
     private func segmentRotten(_ segment: RottenSegment, _ window: Nanoseconds) {
-        guard !self.rot.known.contains(where: { $0.file == segment.file && $0.generation == segment.generation }) else {
-            return
+        let news = segment.places.filter { place in
+            !self.rot.known.contains {
+                $0.file == segment.file && $0.generation == segment.generation && $0.block == place.block
+            }
         }
-        if self.rot.known.count == RotRepair.maxKnown { self.rot.known.removeFirst() }
-        self.rot.known.append((segment.file, segment.generation))
+        guard !news.isEmpty else { return }
+        for place in news.prefix(RotRepair.maxKnown) {
+            if self.rot.known.count == RotRepair.maxKnown { self.rot.known.removeFirst() }
+            self.rot.known.append((segment.file, segment.generation, place.block))
+        }
         self.noteRot(window)
-        for place in segment.places.prefix(8) {
+        for place in news.prefix(8) {
             self.effects.events.append(.journalDamaged(file: segment.file, block: place.block, place.text))
         }
         // Where a batch does not say what it held it may have been anything that the segment has.
         let pending =
-            segment.places.contains { $0.ranges == nil }
-            ? segment.extent : segment.places.flatMap { $0.ranges ?? [] }
+            news.contains { $0.ranges == nil } ? segment.extent : news.flatMap { $0.ranges ?? [] }
         self.rot.segments.append(
             RotRepair.Segment(
                 file: segment.file, generation: segment.generation, pending: pending, asked: self.now))

@@ -39,6 +39,8 @@ package enum SimulationInvariant: String, Sendable, CaseIterable {
     case historyUndecided
     /// Once healed, every group has a leader, every node serves, and states become equal, within a bound.
     case liveness
+    /// What rotted while its node ran is found and put right.
+    case nothingRotten
     /// Every request has an answer within its time.
     case requestsAnswered
     /// The ledger of incidents is the same on all nodes.

@@ -30,7 +30,7 @@ extension World {
             self.enter(.settling)
         case .settling:
             guard self.isSettled, self.hasAllVoters, self.isLedgerComplete,
-                self.nodes.allSatisfy({ $0.flips.isEmpty && $0.core!.isReady })
+                self.nodes.allSatisfy({ $0.flips.isEmpty && $0.core!.isReady }), self.isClean
             else { break }
             self.recoveredAt = self.now
             self.enter(.done)
@@ -38,6 +38,9 @@ extension World {
             break
         }
         guard self.now - self.healedAt < self.options.recoveryBound else {
+            if self.phase == .settling, self.isSettled, !self.isClean {
+                throw Violation(.nothingRotten, self.stateOfAffairs)
+            }
             throw Violation(self.phase == .demanding ? .requestsAnswered : .liveness, self.stateOfAffairs)
         }
     }

@@ -100,6 +100,7 @@ extension World {
         self.startTransport(node)
         self.after(self.random.below(Self.tickInterval), .tick(node.index, life: node.life))
         self.after(self.random.below(Self.heartbeatInterval), .beat(node.index, life: node.life))
+        self.scheduleScrub(node)
         self.scheduleTurn(node)
         if wasOff {
             // What the peers' kernels kept repeating arrives, and is told that nobody knows it.

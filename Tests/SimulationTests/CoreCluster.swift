@@ -40,6 +40,10 @@ final class CoreCluster {
     var onTheWay: (UInt32, PeerMessage) -> PeerMessage? = { $1 }
     private(set) var replies: [ClientID: [String]] = [:]
     private(set) var events: [(node: UInt32, event: NodeEvent)] = []
+    /// Entries that were written again, and small files that were to be.
+    private(set) var repairs: [(node: UInt32, entry: Entry)] = []
+    private(set) var rewrites: [(node: UInt32, file: NodeFile)] = []
+    private(set) var segmentsBegun = 0
     private var random: Random
 
     init(_ count: UInt32, seed: UInt64 = 1) {
@@ -181,6 +185,8 @@ final class CoreCluster {
         if core.effects.journalTicket > 0 {
             core.journalCompleted(core.effects.journalTicket, bytes: self.batchBytes[node] ?? 0)
         }
+        self.rewrites += core.effects.rewrites.map { (node, $0) }
+        if core.effects.beginsSegment { self.segmentsBegun += 1 }
         if let write = core.effects.peerRuns { self.heldRuns[node] = write }
         if !self.stalledRuns.contains(node), let (bytes, version) = self.heldRuns.removeValue(forKey: node) {
             self.disks[node]!.peerRuns = try! PeerRuns(file: bytes)
@@ -246,6 +252,8 @@ final class CoreCluster {
             case .hardState(_, let state): group.hardState = state
             case .repair(let entry):
                 group.holes.removeAll { $0.index == entry.index }
+                group.entries.removeAll { $0.index == entry.index }
+                self.repairs.append((node, entry))
                 group.entries.append(entry)
                 group.entries.sort { $0.index < $1.index }
             case .snapshot(_, let mark):
@@ -256,6 +264,21 @@ final class CoreCluster {
             }
             self.disks[node]!.groups[record.group] = group
         }
+    }
+
+    // MARK: Rot
+
+    /// The scrubber of a node finds something.
+    func find(_ rot: Rot, on node: UInt32) {
+        self.cores[node]!.begin(now: self.now, wall: self.wall)
+        self.cores[node]!.rotten(rot, window: 0)
+        self.turn(node)
+    }
+
+    func rewritten(_ file: NodeFile, bytes: Int?, on node: UInt32) {
+        self.cores[node]!.begin(now: self.now, wall: self.wall)
+        self.cores[node]!.fileRewritten(file, bytes: bytes)
+        self.turn(node)
     }
 
     // MARK: Clients

@@ -1,0 +1,75 @@
+import Formats
+import NodeCore
+import Replication
+
+/// Scrubbers: each node reads everything it has at rest now and then, as `Scrubber` does on a thread of its own, and says
+/// to its core what is bad. In one step of the run, so that nothing is written meanwhile.
+///
+/// Nothing is found that did not rot; and in the end nothing that rotted is left.
+extension World {
+    private static let scrubInterval = Nanoseconds.milliseconds(400)
+
+    func scheduleScrub(_ node: SimulatedNode) {
+        let life = node.life
+        // Not all at once, and without a draw: runs are as they were.
+        let delay = Self.scrubInterval + Nanoseconds(node.index) * 37_000_000
+        self.after(delay) { world in
+            guard node.life == life, node.isRunning else { return }
+            world.scheduleScrub(node)
+            guard !node.isPaused, node.disk.condition == .well else { return }
+            try world.scrub(node)
+        }
+    }
+
+    private func scrub(_ node: SimulatedNode) throws {
+        let found = self.rot(on: node)
+        guard !found.isEmpty else { return }
+        for rot in found { try self.checkFound(rot, on: node) }
+        guard self.options.bug != .blindScrubber else { return }
+        self.begin(node)
+        for rot in found { node.core!.rotten(rot, window: 0) }
+        self.scheduleTurn(node)
+    }
+
+    /// All that is bad on a running node's disk, of what it needs.
+    private func rot(on node: SimulatedNode) -> [Rot] {
+        var found: [Rot] = []
+        for (group, mark) in node.core!.namedSnapshots {
+            let file = node.disk.file(SimulatedSnapshots.name(group, mark.index))
+            guard file.flatMap({ try? SnapshotFormat.read($0.bytes) })?.mark != mark else { continue }
+            found.append(.snapshot(group, index: mark.index, reason: "it is gone or bad"))
+        }
+        let identity = JournalIdentity(
+            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
+        for extent in node.journal!.extents where extent.durableBlocks > 0 {
+            let bytes = node.disk.file(SimulatedJournal.name(of: extent.file))?.bytes ?? []
+            let places = bytes.withUnsafeBytes {
+                SegmentCheck(
+                    $0, identity: identity, generation: extent.generation, durableBlocks: extent.durableBlocks
+                ).rot
+            }
+            guard !places.isEmpty else { continue }
+            found.append(
+                .journal(
+                    RottenSegment(
+                        file: extent.file, generation: extent.generation, extent: extent.highest, places: places)))
+        }
+        return found
+    }
+
+    /// Where nothing rotted nothing is found.
+    private func checkFound(_ rot: Rot, on node: SimulatedNode) throws {
+        switch rot {
+        case .snapshot(let group, let index, _): try self.checkUnreadable(node, group, index)
+        case .journal(let segment):
+            throw Violation(
+                .journalReadable,
+                "node \(node.number) scrubs segment \(segment.file), generation \(segment.generation): "
+                    + segment.places.map(\.text).joined(separator: "; "))
+        case .file: break
+        }
+    }
+
+    /// What rotted on a running node is put right: all disks are clean.
+    var isClean: Bool { self.nodes.allSatisfy { $0.isRunning && self.rot(on: $0).isEmpty } }
+}
