@@ -10,7 +10,8 @@ import Replication
 ///   sequences are prefixes of each other.
 /// - A committed entry is durable on a majority of its committer's voters, of both sets while a change is under way.
 /// - The commit index of a run never goes back, nor does a term.
-/// - What a member holds for durable, or acknowledges, is on its disk.
+/// - What a member holds for durable, or acknowledges, is on its disk, and readable there.
+/// - No disk cuts what is committed.
 /// - A read's index is at or above what anyone had committed when it was asked, and is committed.
 struct Checker {
     private(set) var violation: String?
@@ -74,9 +75,17 @@ struct Checker {
             }
         }
         member.appended.removeAll(keepingCapacity: true)
+        for entry in member.disk.truncated where self.isCommitted(entry) {
+            self.fail("\(member.id) cuts \(entry.index), which is committed")
+        }
+        member.disk.truncated.removeAll()
         if let fault = member.diskFaults.first { self.fail("\(member.id): \(fault)") }
         if let index = member.divergences.first { self.fail("\(member.id) sees a divergence at \(index)") }
 
+        let whole = member.replica.durableIndex
+        if let hole = member.disk.holes.keys.min(), hole <= whole {
+            self.fail("\(member.id) holds \(whole) for durable, and its disk has a hole at \(hole)")
+        }
         let durable = member.replica.persistedIndex
         if durable > member.replica.log.baseIndex, let hash = member.replica.log.hash(at: durable),
             !member.disk.holds(durable, hash)
@@ -91,6 +100,7 @@ struct Checker {
         if member.replica.role == .leader, run.ledTerm != term {
             run.ledTerm = term
             tally.elections += 1
+            if member.isRecovering { tally.recovered += 1 }
             self.leads(member)
         }
         let commit = member.replica.commitIndex
@@ -139,7 +149,7 @@ struct Checker {
         tally: inout RandomCluster.Tally
     ) {
         for index in indexes where index > member.replica.log.baseIndex {
-            guard let hash = member.replica.log.hash(at: index) else {
+            guard let hash = member.replica.log.hash(at: index), member.replica.log.hole(at: index) == nil else {
                 return self.fail("\(member.id) commits \(index), which it does not have")
             }
             if index <= self.committed.count {
@@ -186,11 +196,19 @@ struct Checker {
         case .voteReply(granted: true):
             self.votes(message.from, for: message.to, in: message.term, disk: member.disk)
         case .appendReply(let reply):
-            if case .matched(let index) = reply.outcome, index > member.disk.lastIndex {
+            guard case .matched(let index) = reply.outcome else { break }
+            if index > member.disk.lastIndex {
                 self.fail("\(member.id) acknowledges \(index), and its disk ends at \(member.disk.lastIndex)")
+            }
+            if let hole = member.disk.holes.keys.min(), hole <= index {
+                self.fail("\(member.id) acknowledges \(index), and its disk has a hole at \(hole)")
             }
         default: break
         }
+    }
+
+    func isCommitted(_ entry: Entry) -> Bool {
+        entry.index <= self.committed.count && self.committed[Int(entry.index) - 1].hash == entry.hash
     }
 
     // MARK: Reads

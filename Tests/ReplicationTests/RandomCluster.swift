@@ -21,11 +21,17 @@ struct Faults {
     var checkpoint: UInt64 = 0
     var reconnect: UInt64 = 0
     var abstain: UInt64 = 0
+    var restart: UInt64 = 30
+    /// All at once.
+    var blackout: UInt64 = 0
+    /// Of 1,000 restarts.
+    var rot: UInt64 = 0
     var propose: UInt64
     var read: UInt64
 
     /// - Parameter isMoving: members change all the time, and the links with them.
-    init(_ random: inout Random, isMoving: Bool) {
+    /// - Parameter isRotting: restarts find entries of their logs unreadable, and there are many.
+    init(_ random: inout Random, isMoving: Bool, isRotting: Bool) {
         func weight(_ most: UInt64) -> UInt64 { random.chance(1, in: 3) ? 0 : 1 + random.below(most) }
         self.lost = weight(150)
         self.doubled = weight(100)
@@ -48,6 +54,14 @@ struct Faults {
             self.transfer = 10
             self.held = 30 + random.below(60)
         }
+        if isRotting {
+            self.rot = 300 + random.below(700)
+            self.crash = 5 + random.below(15)
+            self.blackout = 5 + random.below(10)
+            self.restart = 10 + random.below(30)
+            self.partition = weight(30)
+            if !isMoving { self.membership = 0 }
+        }
     }
 }
 
@@ -65,6 +79,8 @@ final class RandomCluster {
         var to: TestMember
         var term: Term
         var mark: SnapshotMark
+        /// Asked for to cover holes, in the name of no leader.
+        var isLent = false
     }
 
     /// What one member's failure detector holds of another, as the node's core does.
@@ -103,12 +119,19 @@ final class RandomCluster {
         var changes = 0
         var checkpoints = 0
         var snapshots = 0
+        var holes = 0
+        var filled = 0
+        var discarded = 0
+        var recovered = 0
+        var lent = 0
 
         static func + (a: Tally, b: Tally) -> Tally {
             Tally(
                 elections: a.elections + b.elections, commits: a.commits + b.commits, reads: a.reads + b.reads,
                 crashes: a.crashes + b.crashes, transfers: a.transfers + b.transfers, changes: a.changes + b.changes,
-                checkpoints: a.checkpoints + b.checkpoints, snapshots: a.snapshots + b.snapshots)
+                checkpoints: a.checkpoints + b.checkpoints, snapshots: a.snapshots + b.snapshots,
+                holes: a.holes + b.holes, filled: a.filled + b.filled, discarded: a.discarded + b.discarded,
+                recovered: a.recovered + b.recovered, lent: a.lent + b.lent)
         }
     }
 
@@ -116,11 +139,14 @@ final class RandomCluster {
     ///   - voters: number of founders.
     ///   - spares: nodes that are there and may become members.
     ///   - isMoving: members change all the time.
-    init(seed: UInt64, voters: Int, spares: Int, isMoving: Bool = false, isTold: Bool = false) {
+    ///   - isRotting: restarts find entries of their logs unreadable.
+    init(
+        seed: UInt64, voters: Int, spares: Int, isMoving: Bool = false, isRotting: Bool = false, isTold: Bool = false
+    ) {
         self.seed = seed
         self.isTold = isTold
         self.random = Random(seed: seed)
-        self.faults = Faults(&self.random, isMoving: isMoving)
+        self.faults = Faults(&self.random, isMoving: isMoving, isRotting: isRotting)
         let count = voters + spares
         self.suspicions = Array(repeating: Array(repeating: nil, count: count), count: count)
         self.isCut = Array(repeating: Array(repeating: false, count: count), count: count)
@@ -168,7 +194,8 @@ final class RandomCluster {
                 \(member.id) \(member.isAlive ? "\(replica)" : "dead") term \(member.replica.term) \
                 leader \(member.replica.leader.map { "\($0)" } ?? "-") log \(member.replica.log.firstIndex)...\
                 \(member.replica.lastIndex) durable \(member.replica.persistedIndex) \
-                commit \(member.replica.commitIndex) voters \(member.replica.membership.voters) outgoing \(member.replica.membership.outgoing)
+                commit \(member.replica.commitIndex) \
+                holes \(member.replica.log.holes.map { "\($0.index)/\($0.term ?? 0)" }) voters \(member.replica.membership.voters) outgoing \(member.replica.membership.outgoing)
                 """
         }
         if self.isTold { text += "\n" + self.story.suffix(80).joined(separator: "\n") }
@@ -181,6 +208,7 @@ final class RandomCluster {
         self.now = self.now + Nanoseconds(500_000 + self.random.below(3_000_000))
         self.moveMessages()
         self.moveSnapshots()
+        self.borrowSnapshots()
         self.moveDisks()
         self.detect()
         if !self.isCalm { self.misbehave() }
@@ -200,6 +228,11 @@ final class RandomCluster {
             member.batches[at].due = max(
                 previous, self.now + self.random.below(self.isCalm ? 2_000_000 : self.faults.sync))
         }
+        self.tally.filled += member.filled.count
+        self.tally.discarded += member.discarded.count
+        for range in member.discarded { self.tell("  \(member.id) discards \(range)") }
+        member.filled.removeAll()
+        member.discarded.removeAll()
         self.checker.looked(at: member, in: self.members, tally: &self.tally)
         for message in sent { self.send(message, from: member) }
         for target in member.snapshotsNeeded { self.beginSnapshot(from: member, to: target) }
@@ -287,6 +320,18 @@ final class RandomCluster {
             let isLost = !self.isCalm && self.random.chance(1, in: 5)
             let member = snapshot.to
             var isTaken = false
+            if snapshot.isLent {
+                let hole = member.replica.log.holes.first?.index ?? .max
+                guard member.isAlive, !isLost, hole <= snapshot.mark.index, member.replica.holds(snapshot.mark) else {
+                    continue
+                }
+                self.tell("  \(member.id) borrows \(snapshot.mark.index)")
+                self.checker.installs(snapshot.mark, at: member)
+                self.tally.lent += 1
+                member.replica.install(snapshot.mark, now: self.now, into: &member.effects)
+                self.end(member, adding: TestMember.Batch(writes: [.snapshot(snapshot.mark)]))
+                continue
+            }
             if member.isAlive, !isLost {
                 isTaken = member.replica.acceptSnapshot(
                     from: snapshot.from.id, term: snapshot.term, now: self.now, into: &member.effects)
@@ -307,6 +352,24 @@ final class RandomCluster {
             if !isTaken, snapshot.from.isAlive {
                 snapshot.from.replica.snapshotFailed(to: member.id, now: self.now, into: &snapshot.from.effects)
                 self.end(snapshot.from)
+            }
+        }
+    }
+
+    /// What others have in their snapshots alone, they send.
+    private func borrowSnapshots() {
+        for to in self.members where to.isAlive {
+            guard let (index, member) = to.snapshotWanted, self.random.chance(1, in: 20),
+                let from = self.members.first(where: { $0.id == member }), from.isAlive,
+                let mark = from.disk.snapshot, mark.index >= index
+            else { continue }
+            if from.replica.role == .leader {
+                self.beginSnapshot(from: from, to: to.id)
+            } else {
+                self.snapshots.append(
+                    SnapshotTransit(
+                        due: self.now + self.random.below(20_000_000), from: from, to: to, term: 0, mark: mark,
+                        isLent: true))
             }
         }
     }
@@ -363,7 +426,8 @@ final class RandomCluster {
         if self.random.chance(faults.propose, in: 1000) { self.propose() }
         if self.random.chance(faults.read, in: 1000) { self.read(at: self.members[self.pick()]) }
         if self.random.chance(faults.crash, in: 1000) { self.crash(self.pick()) }
-        for at in self.members.indices where !self.members[at].isAlive && self.random.chance(30, in: 1000) {
+        if self.random.chance(faults.blackout, in: 1000) { self.blackOut() }
+        for at in self.members.indices where !self.members[at].isAlive && self.random.chance(faults.restart, in: 1000) {
             self.restart(at)
         }
         if self.random.chance(faults.partition, in: 1000) { self.cut() }
@@ -428,17 +492,67 @@ final class RandomCluster {
         }
     }
 
+    /// All are gone at once; who leads has something on its disk, now and then, that nobody else ever had.
+    private func blackOut() {
+        if self.random.chance(1, in: 2),
+            let leader = self.members.first(where: { $0.isAlive && $0.replica.role == .leader })
+        {
+            self.propose()
+            self.transits.removeAll { $0.message.from == leader.id }
+            while !leader.batches.isEmpty { _ = leader.persistOne(now: self.now) }
+            leader.effects = Effects()
+        }
+        for at in self.members.indices { self.crash(at) }
+    }
+
     private func restart(_ at: Int) {
         let member = self.members[at]
-        self.tell("  \(member.id) restarts")
+        // Of the run before nothing arrives any more: its connections are gone.
+        self.transits.removeAll { $0.message.from == member.id || $0.message.to == member.id }
+        if !self.isCalm, self.random.chance(self.faults.rot, in: 1000) { self.rot(member) }
+        self.tell("  \(member.id) restarts without \(member.disk.holes.keys.sorted())")
         member.restart(seed: self.random.next(), now: self.now)
         self.checker.restarted(member)
         for other in self.members.indices where other != at && self.members[other].isAlive {
             // One that is back before it was missed answers in a later run.
-            if !self.random.chance(1, in: 4) || self.isCalm { self.suspect(at, by: other, isWrongUntil: nil) }
+            if !self.random.chance(1, in: 4) || self.isCalm || self.faults.rot > 0 {
+                self.suspect(at, by: other, isWrongUntil: nil)
+            }
+            self.members[other].replica.restarted(member.id)
             self.reconnect(at, other)
         }
         self.end(member)
+    }
+
+    /// Entries of a dead member rot, within bounds: what is committed is whole somewhere. What may yet be found never to have
+    /// been, as its holders truncate it, is missing at so few that the others can say so.
+    private func rot(_ member: TestMember) {
+        let entries = member.disk.entries
+        guard let first = entries.first?.index else { return }
+        var index = first + self.random.below(UInt64(entries.count))
+        for _ in 0...self.random.below(6) {
+            switch self.random.below(7) {
+            case 0: index = first + self.random.below(UInt64(entries.count))
+            case 1...3: index = member.disk.lastIndex - min(self.random.below(3), member.disk.lastIndex - first)
+            default: index += 1
+            }
+            guard index <= member.disk.lastIndex else { continue }
+            let entry = entries[Int(index - first)]
+            let others = self.members.filter { $0 !== member }
+            let isCommitted = self.checker.isCommitted(entry)
+            let whole = others.count {
+                $0.disk.holds(index, entry.hash) && $0.disk.holes[index] == nil
+                    && (isCommitted || $0.disk.lastIndex >= index)
+            }
+            let missing = others.count { $0.disk.holes[index] != nil && $0.disk.holds(index, entry.hash) }
+            let voters = self.members.count { $0.founders.voters.contains($0.id) }
+            guard isCommitted ? whole > 0 : missing + 1 < voters / 2 + 1 else { continue }
+            guard isCommitted || self.faults.membership == 0 else { continue }
+            self.tally.holes += 1
+            // Where nobody else is known to have it for good, its header is known: who does not know who votes does not
+            // stand, and its vote may be needed.
+            member.disk.rot(index, isHeaderKnown: !isCommitted || self.random.chance(1, in: 2))
+        }
     }
 
     private func reconnect(_ i: Int, _ j: Int) {
@@ -514,7 +628,8 @@ final class RandomCluster {
         self.isCalm = true
         for i in self.members.indices { for j in self.members.indices { self.isCut[i][j] = false } }
         var dead: Int?
-        if self.random.chance(1, in: 2),
+        // One that is whole may be the only one that has what others miss.
+        if self.random.chance(1, in: 2), self.members.allSatisfy({ $0.disk.holes.isEmpty }),
             self.members.allSatisfy({
                 let membership = $0.replica.membership
                 return membership.voters.count >= 3 && (membership.outgoing.isEmpty || membership.outgoing.count >= 3)
@@ -531,7 +646,7 @@ final class RandomCluster {
         }
         for i in self.members.indices { for j in 0..<i { self.reconnect(i, j) } }
 
-        let end = self.now + .seconds(2)
+        let end = self.now + .seconds(self.faults.rot > 0 ? 4 : 2)
         var proposed: (index: LogIndex, term: Term)?
         var asked: UInt64?
         while self.now < end {

@@ -15,14 +15,16 @@ struct Seeds: Sendable, CustomTestStringConvertible {
 
 @Suite struct RandomClusterTests {
     private func run(
-        _ seeds: Seeds, voters: Int, spares: Int, turns: Int, isMoving: Bool = false
+        _ seeds: Seeds, voters: Int, spares: Int, turns: Int, isMoving: Bool = false, isRotting: Bool = false
     ) -> RandomCluster.Tally {
         var tally = RandomCluster.Tally()
         for seed in seeds.first..<seeds.first + seeds.count {
-            let cluster = RandomCluster(seed: seed, voters: voters, spares: spares, isMoving: isMoving)
+            let cluster = RandomCluster(
+                seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting)
             if cluster.run(turns: turns) != nil {
                 // Once more, told.
-                let again = RandomCluster(seed: seed, voters: voters, spares: spares, isMoving: isMoving, isTold: true)
+                let again = RandomCluster(
+                    seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting, isTold: true)
                 let story = again.run(turns: turns) ?? "seed \(seed) fails only once: it is not deterministic"
                 Issue.record(Comment(rawValue: story))
                 return tally
@@ -54,6 +56,26 @@ struct Seeds: Sendable, CustomTestStringConvertible {
         let tally = self.run(seeds, voters: 3, spares: 3, turns: 500, isMoving: true)
         #expect(tally.changes > Int(seeds.count), "\(tally)")
         #expect(tally.commits > 10 * Int(seeds.count), "\(tally)")
+    }
+
+    /// Of the holes most are closed, some by discarding; some leaders come to lead with holes.
+    private func expectHealed(_ tally: RandomCluster.Tally, _ seeds: Seeds) {
+        let count = Int(seeds.count)
+        #expect(tally.holes > 3 * count && tally.filled > count, "\(tally)")
+        #expect(tally.discarded > 0 && tally.recovered > 3 && tally.lent > 0, "\(tally)")
+    }
+
+    @Test(arguments: Seeds.batches(from: 30_001, count: 300, of: 100)) func threeVotersWithHoles(_ seeds: Seeds) {
+        self.expectHealed(self.run(seeds, voters: 3, spares: 1, turns: 500, isRotting: true), seeds)
+    }
+
+    @Test(arguments: Seeds.batches(from: 40_001, count: 160, of: 80)) func fiveVotersWithHoles(_ seeds: Seeds) {
+        self.expectHealed(self.run(seeds, voters: 5, spares: 1, turns: 500, isRotting: true), seeds)
+    }
+
+    @Test(arguments: Seeds.batches(from: 50_001, count: 100, of: 20)) func movingMembersWithHoles(_ seeds: Seeds) {
+        let tally = self.run(seeds, voters: 3, spares: 3, turns: 500, isMoving: true, isRotting: true)
+        #expect(tally.holes > 0 && tally.filled > 0 && tally.changes > 0, "\(tally)")
     }
 
     /// The same seed gives the same run.

@@ -218,6 +218,7 @@ final class TestMember {
     var isFillingFruitless: Bool { self.replica.isFillingFruitless }
     var mayStandForElection: Bool { self.replica.mayStandForElection }
     var durableIndex: LogIndex { self.replica.durableIndex }
+    var snapshotWanted: (index: LogIndex, from: MemberID)? { self.replica.snapshotWanted }
     var snapshotWantedAt: LogIndex? { self.replica.snapshotWanted?.index }
     func isIncomplete(_ number: UInt32) -> Bool { self.replica.isIncomplete(member(number)) }
     var isInChange: Bool { !self.replica.membership.outgoing.isEmpty }
