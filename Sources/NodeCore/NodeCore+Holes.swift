@@ -12,8 +12,9 @@ struct HoleRepair {
     var filled = 0
     var bytes = 0
     var toldAt: Instant
-    /// When a snapshot was asked for last.
+    /// When a snapshot was asked for last, and how often.
     var snapshotAsked: Instant?
+    var snapshotsAsked = 0
     /// It was said that nobody has them.
     var isHopeless = false
 }
@@ -78,9 +79,14 @@ extension NodeCore {
             self.now - (repair.snapshotAsked ?? Instant(nanoseconds: 0)) >= Self.patience
         {
             group.holes!.snapshotAsked = self.now
-            // A leader sends its own. Who leads itself, or has no leader, borrows one.
-            self.effects.messages.append(
-                (wanted.from.node, .snapshotWanted(group: group.id, atLeast: wanted.index)))
+            group.holes!.snapshotsAsked += 1
+            // The leader sends its own, whatever this log has. Who leads itself, or has no leader, or one that recovers too,
+            // borrows one of this very log.
+            var from = wanted.from
+            if let leader = group.replica.leader, leader != self.configuration.me, repair.snapshotsAsked % 3 != 2 {
+                from = leader
+            }
+            self.effects.messages.append((from.node, .snapshotWanted(group: group.id, atLeast: wanted.index)))
         }
         guard !repair.isHopeless, self.now - repair.began >= Self.hope, group.replica.isFillingFruitless,
             group.incoming == nil, let first = group.replica.log.holes.first

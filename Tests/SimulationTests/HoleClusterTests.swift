@@ -112,6 +112,18 @@ import Testing
         for node: UInt32 in 1...3 { #expect(self.isRead(cluster, node, 0..<11)) }
     }
 
+    /// What an earlier run of a peer acknowledged says nothing of this one: see `Replica.restarted`.
+    @Test func aPeerThatComesBackWithLessIsSentTheRest() throws {
+        let cluster = self.written()
+        let follower: UInt32 = cluster.leaders()[0] == 3 ? 2 : 3
+        let last = try #require(cluster.disks[follower]!.groups[.default]!.entries.last?.index)
+        cluster.stop(follower)
+        cluster.disks[follower]!.groups[.default]!.entries.removeLast(4)
+        cluster.start(follower)
+        #expect(cluster.run(.seconds(10)) { cluster.isReady(1, 2, 3) && cluster.cores[follower]!.inspect(.default)!.applied >= last })
+        #expect(self.isRead(cluster, follower, 0..<10))
+    }
+
     /// What was never on more than one disk, and was never acknowledged, does not stop a cluster.
     @Test func whatNobodyElseEverHadIsDiscarded() throws {
         let cluster = self.written()
