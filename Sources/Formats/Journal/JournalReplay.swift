@@ -119,7 +119,9 @@ struct JournalReplay {
             let (entries, holes, problem) = state.log.finished(maxHoles: Self.maxHoles)
             group.entries = entries
             group.holes = holes
-            group.isEndUncertain = state.isEndUncertain || problem != nil
+            // A cut in a gap names no term, and a replica stands by its last one.
+            let hasTerm = group.end.index == 0 || group.end.term != 0
+            group.isEndUncertain = state.isEndUncertain || problem != nil || !hasTerm
             group.isVoteUncertain = state.isVoteUncertain
             switch problem {
             case .tooManyHoles:
@@ -135,7 +137,7 @@ struct JournalReplay {
             case nil:
                 break
             }
-            if state.isEndUncertain { lose("where the log of group \(state.group) ends is not known") }
+            if state.isEndUncertain || !hasTerm { lose("where the log of group \(state.group) ends is not known") }
             if state.isVoteUncertain { lose("the newest term and vote in group \(state.group) are not known") }
             groups.append(group)
         }
