@@ -276,6 +276,34 @@ import Testing
         #expect(!cluster[2].isRecovering && cluster[2].replica.commitIndex == 7)
     }
 
+    /// One of two entries is durable again, the other is in memory.
+    @Test func aRecoveringLeaderWaitsForAllOfIt() {
+        let cluster = self.settled()
+        for number: UInt32 in 1...3 { cluster.crash(number) }
+        cluster.rot(2, 5, 6)
+        cluster.restart(2)
+        cluster.restart(3)
+        self.stand(cluster, 2)
+        cluster.`repeat`(until: { cluster.leaders == [2] }) {
+            _ = cluster.take { !$0.wanted.isEmpty }
+            cluster.persistAll()
+            cluster.deliver()
+        }
+        cluster.drop()
+        for index: LogIndex in 5...6 {
+            let entry = cluster[3].replica.log.entry(at: index)
+            cluster.receive(
+                Message(
+                    group: testGroup, from: member(3), to: member(2), term: cluster[2].replica.term,
+                    body: .entries([.entry(entry)])))
+        }
+        #expect(cluster[2].filled == [5, 6])
+        cluster.persistOne(2)
+        #expect(cluster[2].isRecovering)
+        cluster.persistOne(2)
+        #expect(!cluster[2].isRecovering)
+    }
+
     @Test func holesThatAreNotTheSameOnAllCloseEachOther() {
         let cluster = self.settled()
         let hash = cluster[1].replica.log.lastHash
@@ -351,6 +379,20 @@ import Testing
             #expect(cluster[number].discarded.isEmpty && cluster[number].replica.commitIndex < 7)
         }
         #expect(cluster[1].disk.lastIndex == 7 && cluster[2].disk.lastIndex == 7)
+    }
+
+    /// It may be the very entry that is asked for.
+    @Test func whatIsNotKnownIsNotDenied() {
+        let cluster = self.settled()
+        cluster.crash(2)
+        cluster.rot(2, 3, 4, isHeaderKnown: false)
+        cluster.restart(2)
+        cluster.drop()
+        let wanted = Message.WantedEntry(index: 3, term: 9, hash: Hash128(low: 1, high: 2))
+        cluster.receive(
+            Message(group: testGroup, from: member(3), to: member(2), term: 1, body: .entriesWanted([wanted])))
+        cluster.persist(2)
+        #expect(cluster.take { $0.from == member(2) }.flatMap(\.answers) == [.damaged(3)])
     }
 
     /// See `Replica.considerDiscard`.

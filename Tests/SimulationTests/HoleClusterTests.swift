@@ -120,7 +120,10 @@ import Testing
         cluster.stop(follower)
         cluster.disks[follower]!.groups[.default]!.entries.removeLast(4)
         cluster.start(follower)
-        #expect(cluster.run(.seconds(10)) { cluster.isReady(1, 2, 3) && cluster.cores[follower]!.inspect(.default)!.applied >= last })
+        #expect(
+            cluster.run(.seconds(10)) {
+                cluster.isReady(1, 2, 3) && cluster.cores[follower]!.inspect(.default)!.applied >= last
+            })
         #expect(self.isRead(cluster, follower, 0..<10))
     }
 
