@@ -67,16 +67,6 @@ package struct FaultModel: Sendable, Equatable {
         return model
     }
 
-    /// Snapshots rot while their nodes run, and few nodes end: for what only a scrubber finds.
-    static var rot: FaultModel {
-        var model = FaultModel.none
-        model.meanInterval = .milliseconds(150)
-        model[.snapshotRot] = 12
-        model[.transfer] = 1
-        model[.processCrash] = 1
-        return model
-    }
-
     /// The model of one run.
     func drawn(_ random: inout Random) -> FaultModel {
         guard self.isSwarm else { return self }

@@ -13,7 +13,6 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case emptyDiskVotes = "empty-disk-votes"
     case forgetsIncidents = "forgets-incidents"
     case takesTheLeadersWord = "takes-the-leaders-word"
-    case blindScrubber = "blind-scrubber"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -31,7 +30,6 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .forgetsIncidents: "What a node had written down of open incidents is not given to its next run."
         case .takesTheLeadersWord:
             "The leader's state is taken for what a majority has: its snapshots are lent whoever differs."
-        case .blindScrubber: "The scrubber takes bad blocks for good: what rotted stays until something reads it."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -42,7 +40,6 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .losesHardState: .elections
         case .emptyDiskVotes: .wipes
         case .takesTheLeadersWord: .states
-        case .blindScrubber: .rot
         default: FaultModel()
         }
     }

@@ -25,7 +25,6 @@ extension World {
         let found = self.rot(on: node)
         guard !found.isEmpty else { return }
         for rot in found { try self.checkFound(rot, on: node) }
-        guard self.options.bug != .blindScrubber else { return }
         self.begin(node)
         for rot in found { node.core!.rotten(rot, window: 0) }
         self.scheduleTurn(node)

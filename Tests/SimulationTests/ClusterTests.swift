@@ -135,7 +135,6 @@ import Testing
         case .ignoresSync: [.journalReadable, .durableStateSurvives]
         case .retriesFailedSync, .acknowledgesFailedBatch: [.journalReadable, .durableStateSurvives]
         case .repeatsRun: [.runsGrow]
-        case .blindScrubber: [.nothingRotten]
         case .readsLocally: [.linearizability, .sessionOrder]
         case .neverResends: [.liveness, .requestsAnswered]
         case .emptyDiskVotes:
