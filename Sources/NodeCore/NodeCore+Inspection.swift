@@ -33,6 +33,11 @@ extension NodeCore {
         self.group(id)?.replica.log.hash(at: index)
     }
 
+    /// The log had an entry there, and its bytes are gone.
+    package func isHole(_ id: GroupID, at index: LogIndex) -> Bool {
+        self.group(id)?.replica.log.holes.contains { $0.index == index } ?? false
+    }
+
     /// Of the applied state, sessions included: equal on all replicas at equal applied indexes. Nil while a state is
     /// read back. O(sessions), and for the catalog O(state).
     package func stateDigest(_ id: GroupID) -> Hash128? {

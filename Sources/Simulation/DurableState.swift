@@ -33,7 +33,9 @@ struct DurableState: Equatable {
                 self.groups[at].state.hardState = state
             case .snapshot(_, let mark):
                 self.groups[at].state.snapshot = max(self.groups[at].state.snapshot, mark.index)
-            case .repair, .hole, .end:
+            case .repair(let entry):
+                if entry.index <= self.groups[at].state.last { self.groups[at].state.entries[entry.index] = entry.hash }
+            case .hole, .end:
                 break
             }
         }
@@ -53,8 +55,10 @@ struct DurableState: Equatable {
         return at
     }
 
-    /// In what a recovered journal differs from this, in words; nil where it does not.
-    func difference(from recovered: RecoveredJournal) -> String? {
+    /// In what a recovered journal differs from this, in words; nil where it does not. A hole is no difference.
+    ///
+    /// - Parameter isDamaged: a snapshot's mark may be lost, and the log from the one before it stands for it.
+    func difference(from recovered: RecoveredJournal, isDamaged: Bool = false) -> String? {
         for found in recovered.groups where !self.groups.contains(where: { $0.id == found.group }) {
             guard found.hardState == .initial, found.snapshot == nil, found.entries.isEmpty, found.holes.isEmpty else {
                 return "group \(found.group): nothing of it was durable"
@@ -69,15 +73,19 @@ struct DurableState: Equatable {
                     + "term \(state.hardState.term), vote \(Self.vote(state.hardState)) was durable"
             }
             let snapshot = found?.snapshot?.index ?? 0
-            if snapshot != state.snapshot { return "group \(id): snapshot \(snapshot); \(state.snapshot) was durable" }
+            if isDamaged ? snapshot > state.snapshot : snapshot != state.snapshot {
+                return "group \(id): snapshot \(snapshot); \(state.snapshot) was durable"
+            }
             let last = found?.end.index ?? 0
             if last != max(state.last, snapshot) {
                 return "group \(id): log ends at \(last); \(max(state.last, snapshot)) was durable"
             }
-            for entry in entries where state.entries[entry.index] != entry.hash {
+            // Of what its snapshot covers this remembers nothing.
+            let first = isDamaged ? state.snapshot : 0
+            for entry in entries where entry.index > first && state.entries[entry.index] != entry.hash {
                 return "group \(id): another entry at \(entry.index) than was durable"
             }
-            for hole in found?.holes ?? [] {
+            for hole in found?.holes ?? [] where hole.index > first {
                 guard let hash = hole.hash, state.entries[hole.index] != hash else { continue }
                 return "group \(id): the hole at \(hole.index) is said to be another entry than was durable"
             }

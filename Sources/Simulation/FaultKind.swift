@@ -37,6 +37,8 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case snapshotRot = "snapshot-rot"
     /// Within the bounds of `World+StateFlips`.
     case stateFlip = "state-flip"
+    /// Within the bounds of `World+JournalRot`.
+    case journalRot = "journal-rot"
 }
 
 /// How a kind of fault comes into a run.
@@ -124,6 +126,10 @@ extension FaultKind {
         case .stateFlip:
             .injected(
                 3, "a replica's state goes wrong in memory: a bit of it, or a command too many", World.injectStateFlip)
+        case .journalRot:
+            FaultDefinition(
+                weight: 3, explanation: "a segment of a journal at rest rots", inject: World.injectJournalRot,
+                isOptional: true)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

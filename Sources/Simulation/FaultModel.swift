@@ -60,7 +60,19 @@ package struct FaultModel: Sendable, Equatable {
         return model
     }
 
-    /// The same without old copies.
+    /// What is at rest rots, on one node after the other and on all at once, and nodes go down meanwhile and read it.
+    package static var rot: FaultModel {
+        var model = FaultModel()
+        model.meanInterval = .milliseconds(120)
+        model[.journalRot] = 20
+        model[.stateFlip] = 0
+        model[.snapshotRot] = 6
+        model[.processCrash] = 10
+        model[.powerCut] = 10
+        return model
+    }
+
+    /// `disks` without old copies.
     static var wipes: FaultModel {
         var model = FaultModel.disks
         model[.oldCopy] = 0
@@ -79,14 +91,14 @@ package struct FaultModel: Sendable, Equatable {
 
 // MARK: Words
 
-/// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `states`,
+/// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `states`, `rot`,
 /// `none`; without one, `none`), then changes:
 /// `KIND` with its usual weight, `KIND=WEIGHT`, `no-KIND`, `every=MS` for the mean interval, `swarm` or `steady`.
 extension FaultModel: CustomStringConvertible {
     private static var presets: [(name: String, model: FaultModel)] {
         [
             ("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks),
-            ("states", .states),
+            ("states", .states), ("rot", .rot),
         ]
     }
 

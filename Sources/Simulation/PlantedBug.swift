@@ -13,6 +13,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case emptyDiskVotes = "empty-disk-votes"
     case forgetsIncidents = "forgets-incidents"
     case takesTheLeadersWord = "takes-the-leaders-word"
+    case cutsAtBadChecksum = "cuts-at-bad-checksum"
+    case deniesHoles = "denies-holes"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -30,6 +32,9 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .forgetsIncidents: "What a node had written down of open incidents is not given to its next run."
         case .takesTheLeadersWord:
             "The leader's state is taken for what a majority has: its snapshots are lent whoever differs."
+        case .cutsAtBadChecksum: "A log is cut at the first entry in the journal that does not check."
+        case .deniesHoles:
+            "A replica with a hole in its log votes and stands as if it had never had more than what is before it."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -40,6 +45,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .losesHardState: .elections
         case .emptyDiskVotes: .wipes
         case .takesTheLeadersWord: .states
+        case .cutsAtBadChecksum, .deniesHoles: .rot
         default: FaultModel()
         }
     }

@@ -50,6 +50,26 @@ package final class SimulatedDisk {
         return copy
     }
 
+    /// What is on the medium for certain: a power cut may leave more. O(bytes).
+    func durableCopy() -> SimulatedDisk {
+        let copy = SimulatedDisk()
+        for (name, file) in self.durableNames {
+            let other = File()
+            other.bytes = file.bytes
+            for (sector, old) in file.medium {
+                let start = sector * Self.sectorBytes
+                for at in start..<min(start + Self.sectorBytes, other.bytes.count) {
+                    other.bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
+                }
+            }
+            other.bytes.removeSubrange(min(file.durableCount, other.bytes.count)...)
+            other.durableCount = other.bytes.count
+            copy.names.append((name, other))
+        }
+        copy.durableNames = copy.names
+        return copy
+    }
+
     // MARK: Names
 
     package func file(_ name: String) -> File? { self.names.first { $0.name == name }?.file }
@@ -128,6 +148,8 @@ package final class SimulatedDisk {
     func rot(_ file: File, _ body: (inout [UInt8]) -> Void) {
         body(&file.bytes)
         file.durableCount = min(file.durableCount, file.bytes.count)
+        // Of a file that was cut short nothing is under way behind its end.
+        file.medium = file.medium.filter { $0.key * Self.sectorBytes < file.bytes.count }
     }
 
     package func sync(_ file: File) throws(SyncFailed) {

@@ -40,23 +40,32 @@ struct SimulatedJournal {
     ///
     /// - Parameters:
     ///   - expected: possible states of the disk; the recovered one is one of them.
+    ///   - isDamaged: it was hit by rot. Then what was durable is there, or is a hole that is known to be one, or the disk
+    ///     is lost; else it is there.
     ///   - isCutShort: nothing more than the write of the rewritten tail happens, and no sync: the process dies there.
-    /// - Returns: nil for the journal where the process did not live to see it open: it died, or the disk refused.
+    /// - Returns: nil for the journal where the process did not live to see it open: it died, the disk refused, or is lost.
     static func open(
-        _ disk: SimulatedDisk, identity: JournalIdentity, expected: [DurableState], isCutShort: Bool,
-        bug: PlantedBug?
+        _ disk: SimulatedDisk, identity: JournalIdentity, expected: [DurableState], isDamaged: Bool,
+        isCutShort: Bool, bug: PlantedBug?
     ) throws -> (SimulatedJournal?, RecoveredJournal) {
         var recovered = Self.recover(disk, identity: identity)
-        if let damage = recovered.damage.first { throw Violation(.journalReadable, "\(damage)") }
-        if let lost = recovered.lost { throw Violation(.journalReadable, "the disk counts as lost: \(lost)") }
-        for group in recovered.groups where !group.isWhole {
-            throw Violation(.journalReadable, "group \(group.group) has holes at \(group.holes.map(\.index))")
+        if isDamaged {
+            if recovered.isLost { return (nil, recovered) }
+            if bug == .cutsAtBadChecksum { Self.cutAtHoles(&recovered) }
+        } else {
+            if let damage = recovered.damage.first { throw Violation(.journalReadable, "\(damage)") }
+            if let lost = recovered.lost { throw Violation(.journalReadable, "the disk counts as lost: \(lost)") }
+            for group in recovered.groups where !group.isWhole {
+                throw Violation(
+                    .journalReadable, "group \(group.group) has holes at \(group.holes.map(\.index))")
+            }
         }
         for name in disk.list("journal/") where name.hasSuffix(Self.unfinished) { disk.remove(name) }
-        guard let durable = expected.first(where: { $0.difference(from: recovered) == nil }) else {
+        guard let durable = expected.first(where: { $0.difference(from: recovered, isDamaged: isDamaged) == nil })
+        else {
             throw Violation(
                 .durableStateSurvives,
-                expected.compactMap { $0.difference(from: recovered) }.joined(
+                expected.compactMap { $0.difference(from: recovered, isDamaged: isDamaged) }.joined(
                     separator: "; or, with the batch under way: "))
         }
         var writer = JournalWriter(identity: identity, segmentBytes: Self.segmentBytes, recovered: recovered)
@@ -69,9 +78,19 @@ struct SimulatedJournal {
             do { try disk.sync(file) } catch { return (nil, recovered) }
         }
         recovered.unproved = []
+        if bug == .deniesHoles { Self.cutAtHoles(&recovered) }
         guard !isCutShort else { return (nil, recovered) }
         if disk.file(Self.reserve) == nil { Self.make(Self.reserve, disk, identity) }
         return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable), recovered)
+    }
+
+    /// The planted bugs' way: what stands after the first bad entry is gone too, and nothing was ever there.
+    private static func cutAtHoles(_ recovered: inout RecoveredJournal) {
+        for at in recovered.groups.indices {
+            guard let hole = recovered.groups[at].holes.first else { continue }
+            recovered.groups[at].entries.removeAll { $0.index > hole.index }
+            recovered.groups[at].holes = []
+        }
     }
 
     private init(disk: SimulatedDisk, bug: PlantedBug?, writer: JournalWriter, durable: DurableState) {

@@ -90,6 +90,15 @@ final class SimulatedNode {
     var flips: Set<GroupID> = []
     /// Of them those whose wrong state has come to count on the disk.
     var flipsOnDisk: Set<GroupID> = []
+    /// Its journal has been hit by rot, and may still be damaged.
+    var hasJournalRot = false
+    /// Blocks of its journal that are what rot made of them, until they are written again. They may lie where nothing
+    /// reads them yet.
+    var rottenBlocks: [RottenBlock] = []
+    /// Snapshots that older marks name again, since rot took the newest mark, and whose files were deleted long ago.
+    var goneSnapshots: [GroupID: LogIndex] = [:]
+    /// Its journal was hit by one bad sector alone, since its journal was last without damage.
+    var wasHitBySingleRot = false
     var diskExtra: Nanoseconds = 0
     /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
     var sicknesses = 0

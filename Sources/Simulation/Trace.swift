@@ -19,6 +19,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case holesFilled, holesUnrecoverable, entriesDiscarded, logWhole
         case stateFlip = 80
         case stateDiverged, divergenceEnded, divergenceStuck, unconfirmed
+        case journalRot = 96
     }
 
     /// Simulated time since the run began.
@@ -103,6 +104,7 @@ extension TraceEvent: CustomStringConvertible {
         case .divergenceEnded: "group \(GroupID(rawValue: self.a)): its state is as the others' at \(self.b)"
         case .divergenceStuck: "group \(GroupID(rawValue: self.a)): nobody knows whose state is right at \(self.b)"
         case .unconfirmed: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) counts unconfirmed"
+        case .journalRot: "segment \(self.b) of its journal rots (\(self.a))"
         case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }

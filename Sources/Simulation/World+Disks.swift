@@ -174,15 +174,20 @@ extension World {
         }
         if isLost {
             let incarnation = Incarnation(high: self.random.next(), low: self.random.next())
-            node.disk.replace(Self.next, with: Identity(incarnation, after: run).bytes)
-            guard self.setAside(node, mayBeCut: true) else {
-                return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
-            }
-        } else {
-            var identity = self.identity(of: node)
-            identity.run = run
-            node.disk.replace("node.identity", with: identity.bytes)
-            node.lastRun = run
+            return self.putAside(node, incarnation, after: run)
+        }
+        var identity = self.identity(of: node)
+        identity.run = run
+        node.disk.replace("node.identity", with: identity.bytes)
+        node.lastRun = run
+        self.after(1_000_000 + self.random.below(20_000_000), .start(node.index, life: node.life))
+    }
+
+    /// The steps of a new incarnation, which the power may cut; then the next start.
+    func putAside(_ node: SimulatedNode, _ incarnation: Incarnation, after run: Run) {
+        node.disk.replace(Self.next, with: Identity(incarnation, after: run).bytes)
+        guard self.setAside(node, mayBeCut: true) else {
+            return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
         }
         self.after(1_000_000 + self.random.below(20_000_000), .start(node.index, life: node.life))
     }
@@ -212,6 +217,7 @@ extension World {
         node.member = MemberID(node: node.founder.node, incarnation: identity.incarnation)
         node.lastRun = identity.run
         node.expected = [DurableState()]
+        self.forgetRot(of: node)
         return true
     }
 

@@ -41,8 +41,9 @@ extension World {
         let journalIdentity = JournalIdentity(
             cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
         let (opened, found) = try SimulatedJournal.open(
-            node.disk, identity: journalIdentity, expected: node.expected, isCutShort: isCutShort,
-            bug: self.options.bug)
+            node.disk, identity: journalIdentity, expected: node.expected, isDamaged: self.mayBeDamaged(node),
+            isCutShort: isCutShort, bug: self.options.bug)
+        if let reason = found.lost { return try self.journalIsLost(node, reason) }
         guard let journal = opened else {
             node.power = .down
             node.life += 1
@@ -52,6 +53,7 @@ extension World {
             }
             return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
         }
+        self.noteGoneSnapshots(node, found, expected: journal.durable)
         node.expected = [journal.durable]
         node.journal = journal
         node.snapshots = SimulatedSnapshots(disk: node.disk, hashKey: HashKey(self.cluster))
@@ -326,6 +328,7 @@ extension World {
             self.counts.healed += 1
             self.note(.stateHealed, node, raw(group))
         case .holesFound(let group, let count, let first, _):
+            self.counts.holesFound += count
             self.note(.holesFound, node, raw(group), UInt64(count) << 48 | first)
         case .holesFilled(let group, let count, _): self.note(.holesFilled, node, raw(group), UInt64(count))
         case .holesUnrecoverable(let group, let first, _): self.note(.holesUnrecoverable, node, raw(group), first)

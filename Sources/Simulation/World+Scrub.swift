@@ -61,6 +61,7 @@ extension World {
         switch rot {
         case .snapshot(let group, let index, _): try self.checkUnreadable(node, group, index)
         case .journal(let segment):
+            guard !self.rottenBlocks(of: node).contains(where: { $0.file == segment.file }) else { return }
             throw Violation(
                 .journalReadable,
                 "node \(node.number) scrubs segment \(segment.file), generation \(segment.generation): "

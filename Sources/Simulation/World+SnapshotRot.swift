@@ -80,6 +80,7 @@ extension World {
     /// A file that could not be read must be one that rotted.
     func checkUnreadable(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex) throws {
         self.forgetOldRot()
+        guard node.goneSnapshots[group] != index else { return }
         guard self.snapshotRot.contains(where: { $0.node == node.index && $0.group == group && $0.index == index })
         else {
             throw Violation(
@@ -90,7 +91,10 @@ extension World {
     private func mayRot(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex, _ frames: Set<Int>) -> Bool {
         let rotten = self.snapshotRot.filter { $0.group == group }
         // A replica whose state is wrong may have to be given another's snapshot.
-        let lost = self.nodes.filter { $0.isDamaged || !$0.flips.isEmpty }.map(\.index)
+        for node in self.nodes { self.forgetGoneSnapshots(of: node) }
+        let lost = self.nodes.filter {
+            $0.isDamaged || !$0.flips.isEmpty || self.hasJournalRot($0) || !$0.goneSnapshots.isEmpty
+        }.map(\.index)
         let damaged = Set(rotten.map(\.node)).union(lost).union([node.index])
         if damaged.count * 2 < self.nodes.count { return true }
         return self.nodes.count > 1 && lost.isEmpty
@@ -99,11 +103,20 @@ extension World {
     }
 
     /// Another disk took the place of a node's.
-    func forgetRot(of node: SimulatedNode) { self.snapshotRot.removeAll { $0.node == node.index } }
+    func forgetRot(of node: SimulatedNode) {
+        self.snapshotRot.removeAll { $0.node == node.index }
+        node.hasJournalRot = false
+        node.rottenBlocks = []
+        node.goneSnapshots = [:]
+        node.wasHitBySingleRot = false
+    }
 
-    func hasRot(_ node: SimulatedNode) -> Bool {
+    func hasRot(_ node: SimulatedNode) -> Bool { self.hasSnapshotRot(node) || self.hasJournalRot(node) }
+
+    func hasSnapshotRot(_ node: SimulatedNode) -> Bool {
         self.forgetOldRot()
-        return self.snapshotRot.contains { $0.node == node.index }
+        self.forgetGoneSnapshots(of: node)
+        return !node.goneSnapshots.isEmpty || self.snapshotRot.contains { $0.node == node.index }
     }
 
     /// Files that took a bad one's place are good, and one that nobody names any more is no matter.

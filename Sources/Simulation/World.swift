@@ -86,6 +86,8 @@ package final class World {
         var promotions = 0
         var votingChanges = 0
         var rots = 0
+        var journalRots = 0
+        var holesFound = 0
         var rebuilt = 0
         var healed = 0
         var flips = 0
@@ -182,6 +184,7 @@ package final class World {
             sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             disksLost: self.counts.disksLost, promotions: self.counts.promotions,
             votingChanges: self.counts.votingChanges,
+            journalsRotten: self.counts.journalRots, holesFound: self.counts.holesFound,
             snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
             statesFlipped: self.counts.flips, statesDiverged: self.counts.diverged,
             snapshotsUnconfirmed: self.counts.unconfirmed,

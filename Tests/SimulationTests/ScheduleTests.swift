@@ -33,7 +33,8 @@ import Testing
                 left[kind, default: 0] += 1
             }
         }
-        for kind in FaultKind.allCases where !kind.isStanding {
+        // Rot of journals comes only where it is named.
+        for kind in FaultKind.allCases where !kind.isStanding && kind != .journalRot {
             #expect((20..<140).contains(left[kind] ?? 0), "\(kind): left out of \(left[kind] ?? 0) of 200 runs")
         }
     }
