@@ -46,9 +46,13 @@ import Testing
                     return "hole \(hole) of \(id) is not told: \(recovered.damage)"
                 }
             }
-            if recovered.isWhole {
+            // A mark that is lost leaves the one before it, and the log since: nothing is denied, and damage is told.
+            let isMarkLost =
+                !recovered.damage.isEmpty
+                && self.model.groups.contains { $1.snapshot?.index ?? 0 > recovered[$0]?.snapshot?.index ?? 0 }
+            if recovered.isWhole, !isMarkLost {
                 if let difference = self.model.difference(from: recovered) { return "silent: \(difference)" }
-            } else if !recovered.damage.contains(where: { $0.isHole }) {
+            } else if !recovered.isWhole, !recovered.damage.contains(where: { $0.isHole }) {
                 return "not whole, and no damage told"
             }
             return nil
@@ -497,5 +501,109 @@ import Testing
         }
         let scan = bytes.withUnsafeBytes { SegmentScan($0, identity: MemoryJournal.identity) }
         _ = RecoveredJournal([(1, scan)], isDetailed: true)
+    }
+
+    /// Up to four things go wrong at once, whatever they are: what was acknowledged is there, or is a hole with what is known
+    /// of it, or the disk is lost. What a start writes after that keeps it so, and repairs make it whole.
+    @Test(arguments: 1...60) func anyDamage(seed: UInt64) throws {
+        var random = Random(seed: seed &* 77)
+        let whole = Case(seed: seed)
+        let before = whole.recover([], whole.journal)
+        let files = whole.journal.files.keys.sorted()
+        let used = whole.used
+        var outcomes = (lost: 0, holes: 0, healed: 0)
+        for trial in 0..<60 {
+            var journal = whole.journal
+            var looksUnwritten = false
+            var isOne = true
+            var story: [String] = []
+            for count in 0...random.below(random.chance(1, in: 2) ? 1 : 4) {
+                isOne = isOne && count == 0
+                var (file, block) = used[Int(random.below(UInt64(used.count)))]
+                if random.chance(1, in: 4) {
+                    (file, block) = (files[Int(random.below(UInt64(files.count)))], Int(random.below(16)))
+                }
+                let other = (
+                    file: files[Int(random.below(UInt64(files.count)))],
+                    block: random.chance(1, in: 2) ? block : Int(random.below(16))
+                )
+                func content(_ file: UInt32, _ block: Int) -> [UInt8] {
+                    let bytes = journal.files[file]!
+                    return (block + 1) * 4096 <= bytes.count ? Array(bytes[block * 4096..<(block + 1) * 4096]) : []
+                }
+                func put(_ bytes: [UInt8], _ file: UInt32, _ block: Int) {
+                    guard (block + 1) * 4096 <= journal.files[file]!.count else { return }
+                    journal.overwrite(file, at: block * 4096, with: bytes[...])
+                }
+                let kind = random.below(8)
+                story.append("\(kind) at \(file).\(block), \(other.file).\(other.block)")
+                switch kind {
+                case 0:
+                    let byte = block * 4096 + Int(random.below(4096))
+                    if byte < journal.files[file]!.count { journal.files[file]![byte] ^= 1 << UInt8(random.below(8)) }
+                case 1:
+                    var bytes = content(file, block)
+                    let sector = Int(random.below(8)) * 512
+                    if !bytes.isEmpty { for at in sector..<sector + 512 { bytes[at] = 0 } }
+                    put(bytes, file, block)
+                case 2: put([UInt8](repeating: 0, count: 4096), file, block)
+                case 3:
+                    let (one, two) = (content(file, block), content(other.file, other.block))
+                    put(two, file, block)
+                    put(one, other.file, other.block)
+                    isOne = false
+                    looksUnwritten = true
+                case 4:
+                    put(content(other.file, other.block), file, block)
+                    looksUnwritten = true
+                case 5:
+                    put(JournalFormat.blank(blocks: block..<block + 1, identity: journal.identity), file, block)
+                    looksUnwritten = true
+                case 6:
+                    journal.files[file]!.removeSubrange(min(block * 4096, journal.files[file]!.count)...)
+                    isOne = false
+                default:
+                    for at in block..<min(16, block + 3) { put([UInt8](repeating: 0xff, count: 4096), file, at) }
+                    isOne = false
+                }
+            }
+            let recovered = journal.recover()
+            let name = "seed \(seed), trial \(trial): \(story.joined(separator: "; "))"
+            // A write that its disk lost cannot be told from one that was never made.
+            if looksUnwritten, recovered.hasTornTail || recovered.nextSequence < before.nextSequence { continue }
+            #expect(whole.problem(recovered) == nil, "\(name)")
+            guard !recovered.isLost else {
+                outcomes.lost += 1
+                #expect(!isOne, "one bad block: \(name)")
+                continue
+            }
+            outcomes.holes += recovered.isWhole ? 0 : 1
+            journal.reopen()
+            let second = journal.recover()
+            #expect(whole.problem(second) == nil && second.groups == recovered.groups, "\(name), at the next start")
+            var repairs: [JournalRecord] = []
+            var isKnown = true
+            for group in second.groups {
+                for hole in group.holes {
+                    // What an installed snapshot covered the model does not have.
+                    if let entry = whole.model.groups[group.group]?.entries[hole.index],
+                        hole.matches(entry) || hole.hash == nil
+                    {
+                        repairs.append(.repair(entry))
+                    } else {
+                        isKnown = false
+                    }
+                }
+            }
+            guard isKnown, !repairs.isEmpty else { continue }
+            journal.write(repairs)
+            let third = journal.reopen()
+            // A segment whose begin is unreadable, and of which nothing is needed any more, may have held a newer batch.
+            guard !third.isLost else { continue }
+            #expect(third.groups.allSatisfy { $0.holes.isEmpty }, "\(name), repaired: \(third.damage)")
+            for group in third.groups { #expect(whole.model.denied(group.group, group) == nil, "\(name), repaired") }
+            outcomes.healed += 1
+        }
+        #expect(outcomes.lost + outcomes.healed > 0, "the damages are there, seed \(seed): \(outcomes)")
     }
 }

@@ -271,7 +271,8 @@ struct MemoryJournal {
     }
 
     mutating func put(_ plan: JournalWriter.Plan, prefix: Int? = nil) {
-        if plan.isNew || self.files[plan.file] == nil {
+        // A free file that is too short is made anew, as `SegmentFiles` does.
+        if plan.isNew || self.files[plan.file].map({ $0.count < self.segmentBytes }) ?? true {
             self.files[plan.file] = JournalFormat.blank(
                 blocks: 0..<self.segmentBytes / JournalFormat.blockBytes, identity: self.identity)
         }

@@ -227,7 +227,7 @@ extension RecoveredJournal {
         var previous: UInt64?
         var home: Int?
         /// Segments whose first blocks are unreadable.
-        var headless: [JournalSegment] = []
+        var headless: [(at: Int, segment: JournalSegment)] = []
         // What is reported of gaps between segments, and of torn ends right before them.
         var stale: [Int] = []
         var tornEnd = 0..<0
@@ -274,7 +274,7 @@ extension RecoveredJournal {
                 if !scan.isFreeAfterEnd { state.batchIsMissing() }
                 if !self.damagedFiles.contains(file) { self.damagedFiles.append(file) }
             }
-            if scan.isHeadLost { headless.append(segment) }
+            if scan.isHeadLost { headless.append((at, segment)) }
         }
         if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {
             // A batch takes two blocks at least; one bad block after the end is free space that rotted.
@@ -287,7 +287,7 @@ extension RecoveredJournal {
         if home.map({ ordered[$0].scan.isTornAfterEnd }) ?? false || ordered.last?.scan.isTornAfterEnd ?? false {
             self.hasTornTail = true
         }
-        for segment in headless {
+        for (at, segment) in headless where at != home {
             // Free files alone are written over, from their begin on: one that is still needed was not.
             let isNeeded = segment.highest.contains { group, index in
                 state.states.contains { $0.group == group && index > $0.log.snapshot?.index ?? 0 }

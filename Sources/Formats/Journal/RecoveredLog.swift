@@ -61,7 +61,21 @@ struct RecoveredLog {
     // MARK: Records
 
     mutating func note(_ mark: SnapshotMark) {
-        if mark.index >= self.snapshot?.index ?? 0 { self.snapshot = mark }
+        guard mark.index >= self.snapshot?.index ?? 0 else { return }
+        self.snapshot = mark
+        self.dropReplaced()
+    }
+
+    /// What stands after a snapshot's mark in an earlier term is of a log that the snapshot took the place of: a log that
+    /// goes on after the mark's entry has its term or later ones.
+    ///
+    /// 1. Entries 25 to 30 of term 4 are here. A leader's snapshot at 24, of term 7, is installed; its entries up to 34
+    ///    follow. The batches with all that are lost.
+    /// 2. The next segment names the mark and the end, 34. Of 25 to 34 nothing is known.
+    /// 3. Did 25 to 30 stay, they would not continue the mark's entry, and the log would be taken to end there.
+    private mutating func dropReplaced() {
+        let base = self.base
+        self.slots.removeAll { $0.slot.index > base.index && $0.slot.term ?? .max < base.term }
     }
 
     mutating func truncate(after index: LogIndex) {
@@ -212,17 +226,12 @@ struct RecoveredLog {
         entries.reserveCapacity(self.slots.count)
         var last = (index: base.index, term: Optional(base.term), hash: Optional(self.snapshot?.hash ?? .zero))
         var problem: Problem?
-        for (slot, link) in self.slots where slot.index > base.index {
+        for (slot, link) in self.slots where slot.index > base.index && slot.term ?? .max >= base.term {
             let isNext = slot.index == last.index &+ 1
             let isFirst = last.index == base.index
             var continues = link == .appended && isNext
             if isNext, let previous = slot.previousHash, let hash = last.hash {
-                guard previous == hash else {
-                    // Right after a mark: an installed snapshot took the place of the log that this was part of, and the
-                    // truncation that says so did not make it to the disk.
-                    if isFirst { return (entries, holes, problem) }
-                    return (entries, holes, problem ?? .doesNotContinue(slot.index))
-                }
+                guard previous == hash else { return (entries, holes, problem ?? .doesNotContinue(slot.index)) }
                 continues = true
             }
             let isSameTerm = last.term == slot.term && slot.term != nil

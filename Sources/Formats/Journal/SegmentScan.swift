@@ -71,7 +71,8 @@ package struct SegmentScan: Sendable {
     package private(set) var hasBadBlock = false
     /// Every block is as it was when the file was made; a single bad one between such is no matter.
     package private(set) var isBlank = false
-    /// The first two blocks or more are unreadable: a first batch of a newer generation may have stood there.
+    /// The first two blocks or more are unreadable: a first batch of a newer generation, which takes two at least, may have
+    /// stood there. What stands behind them may name them as its own all the same.
     package private(set) var isHeadLost = false
     /// The highest generation that any block claims.
     package private(set) var highestGeneration: UInt64 = 0
@@ -177,6 +178,7 @@ package struct SegmentScan: Sendable {
         }
         var expected = 0
         if chosen > 0 {
+            if blocks.count > 1, case .damaged = blocks[0], case .damaged = blocks[1] { self.isHeadLost = true }
             let seed = identity.seed(generation: chosen)
             var at = 0
             while at < blocks.count {
@@ -187,11 +189,6 @@ package struct SegmentScan: Sendable {
                 let batch = Self.batch(
                     frame.sequence, from: at, expected: expected, blocks: blocks, bytes: bytes, generation: chosen,
                     seed: seed, identity: identity)
-                if self.batches.isEmpty, batch.firstBlock >= 2, batch.isGapBefore {
-                    self.isHeadLost = blocks[..<batch.firstBlock].allSatisfy {
-                        if case .damaged = $0 { true } else { false }
-                    }
-                }
                 self.batches.append(batch)
                 expected = batch.firstBlock + batch.blockCount
                 at = max(at + 1, expected)
