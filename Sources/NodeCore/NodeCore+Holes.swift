@@ -86,6 +86,7 @@ extension NodeCore {
             if let leader = group.replica.leader, leader != self.configuration.me, repair.snapshotsAsked % 3 != 2 {
                 from = leader
             }
+            group.replica.snapshotAsked(of: from)
             self.effects.messages.append((from.node, .snapshotWanted(group: group.id, atLeast: wanted.index)))
         }
         guard !repair.isHopeless, self.now - repair.began >= Self.hope, group.replica.isFillingFruitless,

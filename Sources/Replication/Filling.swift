@@ -59,8 +59,16 @@ struct Filling {
         }
     }
 
-    /// Whose snapshot covers the entry.
-    func snapshot(of index: LogIndex) -> MemberID? { self.compacted.first { $0.through >= index }?.member }
+    /// Whose snapshot covers the entry, of those that are there. One that does not give it now goes behind the others
+    /// (`snapshotAsked`).
+    func snapshot(of index: LogIndex, among members: [MemberID]) -> MemberID? {
+        self.compacted.first { $0.through >= index && members.contains($0.member) }?.member
+    }
+
+    mutating func snapshotAsked(of member: MemberID) {
+        guard let at = self.compacted.firstIndex(where: { $0.member == member }) else { return }
+        self.compacted.append(self.compacted.remove(at: at))
+    }
 
     /// It may have what nobody had.
     mutating func connected(_ member: MemberID, now: Instant) {
@@ -99,9 +107,14 @@ extension Message {
 extension Replica {
     /// The lowest entry that is missing, and the peer whose snapshot covers it, where one has compacted it.
     public var snapshotWanted: (index: LogIndex, from: MemberID)? {
-        guard let hole = self.log.holes.first, let member = self.filling.snapshot(of: hole.index) else { return nil }
+        guard let hole = self.log.holes.first,
+            let member = self.filling.snapshot(of: hole.index, among: self.connectedMembers)
+        else { return nil }
         return (hole.index, member)
     }
+
+    /// It was asked for its snapshot: next time it is another's turn, where there is one.
+    public mutating func snapshotAsked(of member: MemberID) { self.filling.snapshotAsked(of: member) }
 
     /// All within reach were asked, more than once, and nobody had what is missing.
     public var isFillingFruitless: Bool { !self.log.isWhole && self.filling.fruitlessRounds >= 3 }

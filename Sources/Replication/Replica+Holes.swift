@@ -232,7 +232,8 @@ extension Replica {
     mutating func considerRecovered(into effects: inout Effects) {
         guard self.isRecovering, self.isWhole else { return }
         self.isRecovering = false
-        for at in self.peers.indices { self.probeAnew(at) }
+        // What they matched so far is their base: where the logs meet is at the end, most likely.
+        for at in self.peers.indices { self.peers[at].probe(from: self.log.lastIndex + 1) }
         self.beginTerm(into: &effects)
     }
 

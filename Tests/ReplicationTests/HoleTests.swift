@@ -525,6 +525,30 @@ import Testing
         #expect(cluster[2].isWhole && cluster[1].replica.matchIndex(of: member(2)) == 8)
     }
 
+    /// Two have it. One goes away, or does not give it: the other is asked.
+    @Test func aSnapshotIsAskedOfWhoeverIsThere() throws {
+        let cluster = self.settled()
+        cluster.crash(2)
+        for value: UInt8 in 20...21 { cluster.propose(1, value) }
+        cluster.settle()
+        cluster.checkpoint(1)
+        cluster.checkpoint(3)
+        cluster.rot(2, 3)
+        cluster.restart(2)
+        for _ in 0..<6 {
+            cluster.settle()
+            cluster.advance(.milliseconds(150))
+        }
+        cluster.settle()
+        let first = try #require(cluster[2].snapshotWanted?.from)
+        cluster[2].replica.snapshotAsked(of: first)
+        let second = try #require(cluster[2].snapshotWanted?.from)
+        #expect(second != first)
+        cluster.crash(second.node.rawValue)
+        cluster.settle()
+        #expect(cluster[2].snapshotWanted?.from == first)
+    }
+
     /// The mark is within the log, and the log goes on after it.
     @Test func aSnapshotBelowTheLogsEndKeepsTheTail() {
         let cluster = self.settled()
