@@ -6,6 +6,9 @@ package struct FileError: Error, Sendable, CustomStringConvertible {
     package var path: String
     package var code: Int32
 
+    /// The file is bad or gone. Else the system could not look: descriptors or memory are short, or it may not.
+    package var isOfFile: Bool { [EIO, ENOENT, EBADMSG, EUCLEAN].contains(self.code) }
+
     package var description: String { "\(self.call) \(self.path): \(String(cString: strerror(self.code)))" }
 }
 

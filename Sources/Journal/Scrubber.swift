@@ -18,6 +18,8 @@ package final class Scrubber: Sendable {
     package static let restingRate = 2 << 20
     /// Bytes a second of a pass that somebody waits for.
     package static let urgentRate = 100 << 20
+    /// After a pass that the system did not let come to its end.
+    package static let pauseAfterFailure = Nanoseconds.seconds(10)
     /// From a start to its first pass: others need the disk more then.
     private static let firstPause = Nanoseconds.seconds(10)
 
@@ -53,6 +55,8 @@ package final class Scrubber: Sendable {
     private struct State {
         var isClosing = false
         var wantsPass = false
+        /// When to begin again what the system did not let come to its end.
+        var again: (at: UInt64, isUrgent: Bool)?
         /// Of the pass begun last.
         var number: UInt64 = 0
         var progress: Progress
@@ -61,7 +65,7 @@ package final class Scrubber: Sendable {
         var verified: [Target: UInt64] = [:]
     }
 
-    /// The pass is to end before its time.
+    /// The pass is to end before its time. So it does with a `FileError` that says nothing of the file.
     private struct Interrupted: Error {}
 
     private let directory: String
@@ -70,6 +74,7 @@ package final class Scrubber: Sendable {
     private let extents: @Sendable () -> [SegmentExtent]
     private let found: @Sendable (Rot) -> Void
     private let state: Mutex<State>
+    private let pauseAfterFailure: Nanoseconds
     private let signal = Signal()
     private let thread = JoinableThread()
 
@@ -78,10 +83,11 @@ package final class Scrubber: Sendable {
     ///   - extents: `Journal.extents`.
     ///   - found: called on the scrubber's thread.
     package init(
-        directory: DataDirectory, interval: Nanoseconds, extents: @escaping @Sendable () -> [SegmentExtent],
-        found: @escaping @Sendable (Rot) -> Void
+        directory: DataDirectory, interval: Nanoseconds, pauseAfterFailure: Nanoseconds = Scrubber.pauseAfterFailure,
+        extents: @escaping @Sendable () -> [SegmentExtent], found: @escaping @Sendable (Rot) -> Void
     ) {
         self.directory = directory.path
+        self.pauseAfterFailure = pauseAfterFailure
         self.identity = directory.identity
         self.seed = directory.seed
         self.extents = extents
@@ -123,15 +129,22 @@ package final class Scrubber: Sendable {
             let now = bootTime()
             let (isClosing, next, pause) = self.state.withLock { state in
                 let interval = state.progress.interval
-                let due = state.progress.last.map { $0.began + interval / 2 } ?? start + Self.firstPause
-                guard state.wantsPass || (interval > 0 && now >= due) else {
-                    return (state.isClosing, Next?.none, interval > 0 ? due - now : nil)
+                let due: UInt64? =
+                    if let again = state.again {
+                        again.at
+                    } else if interval > 0 {
+                        state.progress.last.map { $0.began + interval / 2 } ?? start + Self.firstPause
+                    } else {
+                        nil
+                    }
+                guard state.wantsPass || due.map({ now >= $0 }) ?? false else {
+                    return (state.isClosing, Next?.none, due.map { $0 - now })
                 }
-                defer { state.wantsPass = false }
+                let isUrgent = state.wantsPass || state.again?.isUrgent ?? false
+                state.wantsPass = false
+                state.again = nil
                 state.number += 1
-                return (
-                    state.isClosing, Next(number: state.number, isUrgent: state.wantsPass, interval: interval), nil
-                )
+                return (state.isClosing, Next(number: state.number, isUrgent: isUrgent, interval: interval), nil)
             }
             if isClosing { return }
             if let next {
@@ -175,7 +188,11 @@ package final class Scrubber: Sendable {
                 }
             }
         } catch {
-            return self.state.withLock { $0.progress.running = nil }
+            return self.state.withLock { state in
+                state.progress.running = nil
+                guard error is FileError else { return }
+                state.again = (bootTime() + self.pauseAfterFailure, isUrgent)
+            }
         }
         self.state.withLock { state in
             var pass = pass
@@ -253,7 +270,7 @@ package final class Scrubber: Sendable {
         do {
             let reader = try DirectReader(self.path(file)) { try self.pace($0, rate) }
             bytes = try reader.read(at: 0, count: min(reader.size, 1 << 20))
-        } catch let error as FileError {
+        } catch let error as FileError where error.isOfFile {
             switch file {
             case .peerRunsA, .peerRunsB:
                 // There are none before the first start of another node is noted.
@@ -303,6 +320,8 @@ package final class Scrubber: Sendable {
             }
             if let expected, expected != mark { return ("it is another snapshot's file", inode) }
             return (nil, inode)
+        } catch let error as FileError where !error.isOfFile {
+            throw error
         } catch is Interrupted {
             throw Interrupted()
         } catch {
@@ -322,7 +341,7 @@ package final class Scrubber: Sendable {
                 try self.pace($0, rate)
             }
             bytes = try reader.read(at: 0, count: before.durableBlocks * JournalFormat.blockBytes)
-        } catch let error as FileError {
+        } catch let error as FileError where error.isOfFile {
             failure = error
         }
         // Only now is it known that what was read is what was to be read (`Journal.extents`).

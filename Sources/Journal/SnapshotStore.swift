@@ -23,7 +23,7 @@ package final class SnapshotStore: Sendable {
         case notStaged(GroupID, LogIndex, String)
         /// Blocks come in order; after the last an empty one with `isLast` and the digest of them all. `failure`: the file
         /// is bad from here.
-        case loaded(GroupID, LogIndex, block: [UInt8], isLast: Bool, digest: Hash128?, failure: String?)
+        case loaded(GroupID, LogIndex, number: UInt64, block: [UInt8], isLast: Bool, digest: Hash128?, failure: String?)
         /// A file's rebuilding needs a peer's bytes from `offset` on, for the frame that begins at `frame`.
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
         /// The file is rebuilt and durable; `bytes` of it are new.
@@ -41,7 +41,7 @@ package final class SnapshotStore: Sendable {
         case abandon(GroupID)
         case read(GroupID, LogIndex, offset: UInt64, MemberID)
         case stage(SnapshotPiece)
-        case load(GroupID, SnapshotMark)
+        case load(GroupID, SnapshotMark, number: UInt64)
         case repair(GroupID, SnapshotMark, usesOld: Bool)
         case lent(GroupID, LogIndex, offset: UInt64, [UInt8])
         case lend(GroupID, LogIndex, offset: UInt64, MemberID)
@@ -80,8 +80,10 @@ package final class SnapshotStore: Sendable {
         self.add(.read(group, index, offset: offset, member))
     }
     package func stage(_ piece: SnapshotPiece) { self.add(.stage(piece)) }
-    /// Reads back the file of this very snapshot.
-    package func load(_ group: GroupID, _ mark: SnapshotMark) { self.add(.load(group, mark)) }
+    /// Reads back the file of this very snapshot. `number` tells one load from another of the same file.
+    package func load(_ group: GroupID, _ mark: SnapshotMark, number: UInt64) {
+        self.add(.load(group, mark, number: number))
+    }
     /// Begins to rebuild a snapshot's file (`SnapshotRepair`). One of a group at a time: an earlier one is dropped.
     package func repair(_ group: GroupID, _ mark: SnapshotMark, usesOld: Bool) {
         self.add(.repair(group, mark, usesOld: usesOld))
@@ -173,7 +175,7 @@ package final class SnapshotStore: Sendable {
                     if hasSpare { unlink(self.sparePath) }
                     hasSpare = false
                     self.stage(piece, &staging)
-                case .load(let group, let mark): self.readBack(group, mark)
+                case .load(let group, let mark, let number): self.readBack(group, mark, number)
                 case .repair(let group, let mark, let usesOld):
                     self.beginRepair(group, mark, usesOld: usesOld, &repairing)
                 case .lent(let group, let index, let offset, let bytes):
@@ -316,10 +318,14 @@ package final class SnapshotStore: Sendable {
         let path = self.path(group, index)
         var bytes: [UInt8]?
         var size = 0
-        if let fd = try? Files.open(path, O_RDONLY) {
+        do throws(FileError) {
+            let fd = try Files.open(path, O_RDONLY)
+            defer { Glibc.close(fd) }
             size = Files.size(fd)
-            if offset < UInt64(size) { bytes = try? Files.read(fd, at: Int(offset), count: 1 << 20, path: path) }
-            Glibc.close(fd)
+            if offset < UInt64(size) { bytes = try Files.read(fd, at: Int(offset), count: 1 << 20, path: path) }
+        } catch {
+            // Not now: nothing is said of the file. The core asks again in a while, or gives the transfer up.
+            guard error.isOfFile else { return }
         }
         self.completion(.read(group, index, offset: offset, size: UInt64(size), bytes: bytes, for: member))
     }
@@ -363,18 +369,24 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    private func readBack(_ group: GroupID, _ mark: SnapshotMark) {
+    private func readBack(_ group: GroupID, _ mark: SnapshotMark, _ number: UInt64) {
         let index = mark.index
         do {
             var digest = SnapshotDigest(key: self.hashKey)
             let found = try SnapshotFile.read(self.path(group, index)) { block in
                 digest.add(block)
-                self.completion(.loaded(group, index, block: block, isLast: false, digest: nil, failure: nil))
+                self.completion(
+                    .loaded(
+                        group, index, number: number, block: block, isLast: false, digest: nil, failure: nil))
             }
             guard found == mark else { throw MalformedBytes("\(self.path(group, index)) is another snapshot's file") }
-            self.completion(.loaded(group, index, block: [], isLast: true, digest: digest.value, failure: nil))
+            self.completion(
+                .loaded(
+                    group, index, number: number, block: [], isLast: true, digest: digest.value, failure: nil))
         } catch {
-            self.completion(.loaded(group, index, block: [], isLast: true, digest: nil, failure: "\(error)"))
+            self.completion(
+                .loaded(
+                    group, index, number: number, block: [], isLast: true, digest: nil, failure: "\(error)"))
         }
     }
 }

@@ -23,6 +23,7 @@ struct ServeCommand: AsyncParsableCommand {
     @OptionGroup var flags: SettingFlags
 
     func run() async throws {
+        Self.raiseDescriptorLimit()
         let server = Server(try Self.configuration(from: self.flags.settings()))
         let sources = [SIGTERM, SIGINT].map { number in
             signal(number, SIG_IGN)
@@ -42,6 +43,14 @@ struct ServeCommand: AsyncParsableCommand {
         } catch let error as ServerError {
             throw CommandFailure(code: error.code, message: error.message)
         }
+    }
+
+    /// Each client is a descriptor. Where they are short nothing else can be opened either.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     static func configuration(from settings: Settings) throws(CommandFailure) -> ServerConfiguration {

@@ -10,6 +10,7 @@ import Transport
 
 extension Runtime {
     func carryOut() {
+        self.expectSnapshots()
         if self.core.effects.journalTicket > 0 {
             var records: [JournalRecord] = []
             swap(&records, &self.core.effects.records)

@@ -15,7 +15,7 @@ extension Runtime {
         case .read(let group, let index, let offset, let member):
             self.snapshots.read(group, index: index, offset: offset, for: member)
         case .stage(let piece, _): self.snapshots.stage(piece)
-        case .load(let group, let mark): self.snapshots.load(group, mark)
+        case .load(let group, let mark, let number): self.snapshots.load(group, mark, number: number)
         case .repair(let group, let mark, let usesOld): self.snapshots.repair(group, mark, usesOld: usesOld)
         case .lent(let group, let index, let offset, let bytes):
             self.snapshots.lent(group, index: index, offset: offset, bytes)
@@ -44,17 +44,17 @@ extension Runtime {
         case .notStaged(let group, let index, let text):
             self.logger.error("a snapshot could not be taken in", metadata: ["group": "\(group)", "reason": "\(text)"])
             self.core.snapshotNotStaged(group, index: index)
-        case .loaded(let group, let index, let block, let isLast, let digest, let failure):
+        case .loaded(let group, _, let number, let block, let isLast, let digest, let failure):
             if let failure {
-                self.core.snapshotUnreadable(group, index: index, reason: failure)
+                self.core.snapshotUnreadable(group, number: number, reason: failure)
                 break
             }
             do {
                 try block.withUnsafeBytes {
-                    try self.core.snapshotLoaded(group, block: $0, isLast: isLast, digest: digest)
+                    try self.core.snapshotLoaded(group, number: number, block: $0, isLast: isLast, digest: digest)
                 }
             } catch {
-                self.core.snapshotUnreadable(group, index: index, reason: "\(error)")
+                self.core.snapshotUnreadable(group, number: number, reason: "\(error)")
             }
         case .repairNeeds(let group, let index, let frame, let offset):
             self.core.snapshotRepairNeeds(group, index: index, frame: frame, offset: offset)
@@ -66,7 +66,14 @@ extension Runtime {
         case .lent(let group, let index, let offset, let bytes, let member):
             self.core.snapshotLent(group, index: index, offset: offset, bytes: bytes, for: member)
         }
-        self.scrubber.expect(self.core.namedSnapshots)
         self.scheduleTurn()
+    }
+
+    /// A snapshot comes to count by what the peers say, too.
+    func expectSnapshots() {
+        let version = self.core.namedSnapshotsVersion
+        guard version != self.expectedVersion else { return }
+        self.expectedVersion = version
+        self.scrubber.expect(self.core.namedSnapshots)
     }
 }

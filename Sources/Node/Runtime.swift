@@ -37,6 +37,8 @@ final class Runtime {
     private var isTurnScheduled = false
     private var hasBegun = false
     var trim = (isDue: false, last: Clock.now, journalBytes: 0, quietSince: Clock.now)
+    /// `NodeCore.namedSnapshotsVersion` that the scrubber was told of.
+    var expectedVersion: UInt64?
     /// What the journal's disk last said, for the log.
     var diskText = ""
     private var tick: RepeatedTask?
@@ -114,10 +116,10 @@ final class Runtime {
 
     func start() {
         self.begin()
-        self.scrubber.expect(self.core.namedSnapshots)
+        self.expectSnapshots()
         // What the start found and could do without is booked, and written elsewhere, by a first pass at once.
         if self.isJournalDamaged { _ = self.scrubber.begin() }
-        for (group, mark) in self.core.snapshotsToLoad { self.snapshots.load(group, mark) }
+        for (group, mark, number) in self.core.snapshotsToLoad { self.snapshots.load(group, mark, number: number) }
         self.transport.start()
         self.startTicking()
         self.scheduleTurn()

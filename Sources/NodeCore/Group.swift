@@ -106,7 +106,9 @@ struct Checkpoint {
     /// Durable here, oldest first, and not yet known to be what a majority has: they do not count so far.
     var pending: [PendingSnapshot] = []
     /// The newest that counts: the journal names it.
-    var durable: SnapshotMark?
+    var durable: SnapshotMark? { didSet { self.durableVersion += 1 } }
+    /// Counts changes of `durable`.
+    private(set) var durableVersion: UInt64 = 0
     /// Bytes of `running` so far, and of `durable`.
     var runningSize = 0
     var durableSize = 0
@@ -135,6 +137,8 @@ struct IncomingSnapshot {
     var isStaging = false
     /// All bytes are here; the state is being read into `machine`.
     var machine: StateMachine?
+    /// Tells this reading from another one, even of the same file.
+    var loadNumber: UInt64 = 0
     var sessions: SessionTable?
     /// Of blocks read into them.
     var loadedBytes = 0

@@ -27,6 +27,8 @@ struct Divergence {
     /// fro with every tick.
     var handedOverAt: Instant?
     var isBooked = false
+    /// The state is to be dropped when the reading that is under way is over.
+    var isDropDue = false
     /// It was said that a person is needed.
     var isStuck = false
 }
@@ -46,6 +48,8 @@ struct Divergence {
 extension NodeCore {
     /// So long the slower voters have for their word, before a replica whose state is in doubt applies the log again.
     private static let patience = Nanoseconds.seconds(2)
+    /// The same where a voter is connected that has said nothing of the checkpoint or a later one: its disk is slow.
+    private static let patienceForVoter = Nanoseconds.seconds(8)
     /// Snapshots that are durable here and not confirmed. With one more the newest counts all the same, as the log
     /// cannot be kept for ever for replicas that say nothing.
     static let maxPending = 2
@@ -142,6 +146,7 @@ extension NodeCore {
                 self.endDivergence(of: group, "state of \(group.id) replaced by a snapshot at \(mark.index)")
             } else {
                 group.divergence!.stage = .replaying
+                group.divergence!.isDropDue = false
             }
         }
         self.judge(group)
@@ -247,8 +252,17 @@ extension NodeCore {
     /// is no good snapshot before the checkpoint, the leader's takes its place.
     private func dropState(of group: Group) {
         guard let divergence = group.divergence else { return }
+        // What a snapshot of the leader's brings may end it too. And where one is being read, no other is.
+        guard group.incoming?.machine == nil else {
+            group.divergence!.isDropDue = true
+            return
+        }
+        group.divergence!.isDropDue = false
+        group.divergence!.isStuck = false
         self.book(group)
         self.abandonCheckpoint(of: group)
+        // Nobody is served from it any more, and memory is not to hold two of them.
+        group.machine = self.emptyMachine(group.id)
         group.replica.isReluctant = true
         group.rebuilds += 1
         let durable = group.checkpoint.durable
@@ -265,12 +279,10 @@ extension NodeCore {
         if let durable {
             group.incoming = IncomingSnapshot(
                 mark: durable, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now)
-            self.beginRestore(of: group)
-            self.effects.snapshots.append(.load(group.id, durable))
+            self.load(group)
         } else {
             // From the beginning: no log is gone yet.
             invariant(group.replica.log.baseIndex == 0, "\(group.id): log gone without a snapshot")
-            group.machine = self.emptyMachine(group.id)
             group.sessions = SessionTable()
             group.appliedIndex = 0
             group.appliedTime = WallTime(nanoseconds: 0)
@@ -321,6 +333,17 @@ extension NodeCore {
 
     // MARK: Time
 
+    /// Whether a voter that is connected may still say what it has there: then there is a majority, and nothing need be
+    /// applied again.
+    private func awaitsWord(of group: Group) -> Bool {
+        guard let divergence = group.divergence else { return false }
+        let membership = group.replica.membership
+        return self.peers.contains { peer in
+            peer.isConnected && membership.voters.contains(peer.member)
+                && !group.digests.all(of: peer.member).contains { $0.index >= divergence.index }
+        }
+    }
+
     func superviseDivergence(of group: Group) {
         guard let divergence = group.divergence else { return }
         if divergence.stage != .waiting, group.isLeader, self.configuration.founders.count > 1,
@@ -337,7 +360,10 @@ extension NodeCore {
             group.divergence!.began = self.now
             return self.beginCheckpoint(group, at: group.replica.log.entry(at: divergence.index))
         }
-        guard divergence.stage == .waiting, self.now - divergence.began >= Self.patience else { return }
+        if divergence.isDropDue, group.incoming?.machine == nil { return self.dropState(of: group) }
+        guard divergence.stage == .waiting,
+            self.now - divergence.began >= (self.awaitsWord(of: group) ? Self.patienceForVoter : Self.patience)
+        else { return }
         if self.canReplay(group) { return self.dropState(of: group) }
         // The log does not reach back: who has reproduced another state is right.
         let me = self.configuration.me

@@ -26,8 +26,9 @@ struct RotRepair {
         var isBegun = false
         var bytes = 0
         var entries = 0
-        /// When the leaders were asked for checkpoints last.
+        /// When the leaders were asked for checkpoints last, and how long they have from then.
         var asked: Instant
+        var pause = Nanoseconds.seconds(5)
     }
 
     /// Known to be bad: what is found there again is no news. The journal will use the files again.
@@ -48,6 +49,8 @@ extension NodeCore {
     /// Bytes of log that are written again in one turn.
     private static let stretch = 1 << 20
     private static let patience = Nanoseconds.seconds(5)
+    /// Between two questions for checkpoints, where none comes that helps.
+    private static let longestPause = Nanoseconds.seconds(60)
 
     /// What the scrubber has found and what came of it, since the start.
     package var rotCounts: (found: Int, repaired: Int, open: Int) {
@@ -58,6 +61,9 @@ extension NodeCore {
     package var namedSnapshots: [(group: GroupID, mark: SnapshotMark)] {
         self.groups.compactMap { group in group.checkpoint.durable.map { (group.id, $0) } }
     }
+
+    /// Another one where `namedSnapshots` may be.
+    package var namedSnapshotsVersion: UInt64 { self.groups.reduce(0) { $0 + $1.checkpoint.durableVersion } }
 
     /// The scrubber found something bad. `window`: since when it may have been so; 0 where that is not known.
     package func rotten(_ rot: Rot, window: Nanoseconds) {
@@ -133,12 +139,12 @@ extension NodeCore {
         self.rot.segments.append(
             RotRepair.Segment(
                 file: segment.file, generation: segment.generation, pending: pending, asked: self.now))
-        self.askForCheckpoints()
+        self.askForCheckpoints(of: self.groups)
     }
 
-    /// The damaged segment goes when snapshots cover it.
-    private func askForCheckpoints() {
-        for group in self.groups {
+    /// The damaged segment goes when snapshots cover it. Who has no state takes none.
+    private func askForCheckpoints(of groups: [Group]) {
+        for group in groups where group.hasState {
             if group.isLeader {
                 group.checkpoint.isWanted = true
             } else if let leader = group.replica.leader {
@@ -225,9 +231,15 @@ extension NodeCore {
     }
 
     func superviseRot() {
-        for at in self.rot.segments.indices where self.now - self.rot.segments[at].asked >= Self.patience {
+        for at in self.rot.segments.indices {
+            let segment = self.rot.segments[at]
+            let groups = self.groups.filter { group in
+                group.hasState && segment.pending.contains { $0.group == group.id }
+            }
+            guard !groups.isEmpty, self.now - segment.asked >= segment.pause else { continue }
             self.rot.segments[at].asked = self.now
-            self.askForCheckpoints()
+            self.rot.segments[at].pause = min(2 * segment.pause, Self.longestPause)
+            self.askForCheckpoints(of: groups)
         }
         while let first = self.rot.refused.first, first.again <= self.now {
             self.rot.refused.removeFirst()

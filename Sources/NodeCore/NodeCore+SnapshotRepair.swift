@@ -55,11 +55,12 @@ extension NodeCore {
 
     // MARK: Beginnings
 
-    /// A file could not be read back, whole or in part.
-    package func snapshotUnreadable(_ id: GroupID, index: LogIndex, reason: String) {
-        guard let group = self.group(id), let incoming = group.incoming, incoming.mark.index == index,
+    /// A file could not be read back, whole or in part, by the reading with this number.
+    package func snapshotUnreadable(_ id: GroupID, number: UInt64, reason: String) {
+        guard let group = self.group(id), let incoming = group.incoming, incoming.loadNumber == number,
             incoming.machine != nil
         else { return }
+        let index = incoming.mark.index
         group.incoming = nil
         if incoming.from != self.configuration.me {
             // Received and checked a moment ago. The leader sends it again.
@@ -211,8 +212,7 @@ extension NodeCore {
         group.healing!.isWithDisk = true
         group.incoming = IncomingSnapshot(
             mark: healing.mark, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now)
-        self.beginRestore(of: group)
-        self.effects.snapshots.append(.load(id, healing.mark))
+        self.load(group)
     }
 
     /// The disk refused the new file.

@@ -162,8 +162,7 @@ extension NodeCore {
             group.incoming = nil
             self.reply(.damaged, to: from, group: id, index: index, nextOffset: 0)
         } else if isWhole {
-            self.beginRestore(of: group)
-            self.effects.snapshots.append(.load(id, group.incoming!.mark))
+            self.load(group)
         } else {
             self.reply(.more, to: from, group: id, index: index, nextOffset: nextOffset)
         }
@@ -201,17 +200,27 @@ extension NodeCore {
 
     // MARK: Reading back
 
+    /// Makes room for what is read; `load` reads it.
     func beginRestore(of group: Group) {
+        self.loads += 1
+        group.incoming?.loadNumber = self.loads
         group.incoming?.machine = self.emptyMachine(group.id)
         group.incoming?.sessions = nil
         if case .cache(let cache) = group.incoming?.machine { cache.beginRestore() }
     }
 
-    /// Groups whose snapshot is to be read before they can serve, after a start.
-    package var snapshotsToLoad: [(GroupID, SnapshotMark)] {
+    /// Reads back the file of `group.incoming`.
+    func load(_ group: Group) {
+        self.beginRestore(of: group)
+        guard let incoming = group.incoming else { return }
+        self.effects.snapshots.append(.load(group.id, incoming.mark, number: incoming.loadNumber))
+    }
+
+    /// Groups whose snapshot is to be read before they can serve, after a start; with the number of the reading.
+    package var snapshotsToLoad: [(GroupID, SnapshotMark, UInt64)] {
         self.groups.compactMap { group in
             guard let incoming = group.incoming, incoming.machine != nil else { return nil }
-            return (group.id, incoming.mark)
+            return (group.id, incoming.mark, incoming.loadNumber)
         }
     }
 
@@ -223,11 +232,15 @@ extension NodeCore {
     }
 
     /// One block of the file being read back, in order; with `isLast` after the last one.
-    /// - Parameter digest: of all blocks, with the last.
+    /// - Parameters:
+    ///   - number: of the reading: what an earlier one still brings goes nowhere.
+    ///   - digest: of all blocks, with the last.
     package func snapshotLoaded(
-        _ id: GroupID, block: UnsafeRawBufferPointer, isLast: Bool, digest: Hash128?
+        _ id: GroupID, number: UInt64, block: UnsafeRawBufferPointer, isLast: Bool, digest: Hash128?
     ) throws(SnapshotUnreadable) {
-        guard let group = self.group(id), let incoming = group.incoming, let machine = incoming.machine else { return }
+        guard let group = self.group(id), let incoming = group.incoming, incoming.loadNumber == number,
+            let machine = incoming.machine
+        else { return }
         if block.count > 0 {
             group.incoming?.loadedBytes += block.count
             if incoming.sessions == nil {
@@ -260,7 +273,7 @@ extension NodeCore {
         if incoming.from != self.configuration.me || group.healing != nil,
             self.isRefuted(digest, incoming.mark, in: group)
         {
-            return self.snapshotUnreadable(id, index: incoming.mark.index, reason: "a majority has another state there")
+            return self.snapshotUnreadable(id, number: number, reason: "a majority has another state there")
         }
         self.install(incoming, machine: machine, sessions: sessions, digest: digest, in: group)
     }

@@ -57,6 +57,8 @@ package final class NodeCore {
     let startedAt: Instant
     var hasSaidUnproven = false
     var rot = RotRepair()
+    /// Numbers the readings of snapshot files.
+    var loads: UInt64 = 0
     var ledgerCheckedAt = Instant(nanoseconds: 0)
 
     /// Releases of a journal batch.

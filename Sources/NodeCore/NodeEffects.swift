@@ -73,8 +73,8 @@ package enum SnapshotAction: Sendable {
     /// Append a received stretch to a file that is not yet whole: answered by `snapshotStaged`.
     case stage(SnapshotPiece, from: MemberID)
     /// Read all blocks of the finished file of this very snapshot: each answered by `snapshotLoaded`; `snapshotUnreadable`
-    /// where it is bad.
-    case load(GroupID, SnapshotMark)
+    /// where it is bad. Both say the number again: a load that was given up may still be under way when the next begins.
+    case load(GroupID, SnapshotMark, number: UInt64)
     /// Rebuild the file of this snapshot: answered by `snapshotRepairNeeds` for each frame that is bad, in the end by
     /// `snapshotRepaired` or `snapshotRepairFailed`.
     case repair(GroupID, SnapshotMark, usesOld: Bool)

@@ -12,7 +12,7 @@ struct SimulatedSnapshots {
         case read(GroupID, LogIndex, offset: UInt64, size: UInt64, bytes: [UInt8]?, for: MemberID)
         case staged(GroupID, LogIndex, nextOffset: UInt64, isWhole: Bool, isDamaged: Bool)
         /// All blocks in order; nil where the file is gone or bad.
-        case loaded(GroupID, LogIndex, blocks: [[UInt8]]?, digest: Hash128)
+        case loaded(GroupID, LogIndex, number: UInt64, blocks: [[UInt8]]?, digest: Hash128)
         case peerRunsReplaced(UInt64, isDurable: Bool)
         case openIncidentsReplaced(UInt64, isDurable: Bool)
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
@@ -120,15 +120,15 @@ struct SimulatedSnapshots {
                 for: member)
         case .stage(let piece, _):
             return self.stage(piece)
-        case .load(let group, let mark):
+        case .load(let group, let mark, let number):
             guard let file = self.disk.file(Self.name(group, mark.index)),
                 let found = try? SnapshotFormat.read(file.bytes), found.mark == mark
             else {
-                return .loaded(group, mark.index, blocks: nil, digest: .zero)
+                return .loaded(group, mark.index, number: number, blocks: nil, digest: .zero)
             }
             var digest = SnapshotDigest(key: self.hashKey)
             for block in found.blocks { digest.add(block) }
-            return .loaded(group, mark.index, blocks: found.blocks, digest: digest.value)
+            return .loaded(group, mark.index, number: number, blocks: found.blocks, digest: digest.value)
         case .setAside(let group, let index):
             self.disk.remove(Self.name(group, index))
             self.disk.syncDirectory()

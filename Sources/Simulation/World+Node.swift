@@ -98,7 +98,9 @@ extension World {
             now: node.instant(at: self.now))
 
         self.begin(node)
-        for (group, mark) in node.core!.snapshotsToLoad { self.add(.action(.load(group, mark)), to: node) }
+        for (group, mark, number) in node.core!.snapshotsToLoad {
+            self.add(.action(.load(group, mark, number: number)), to: node)
+        }
         self.startTransport(node)
         self.after(self.random.below(Self.tickInterval), .tick(node.index, life: node.life))
         self.after(self.random.below(Self.heartbeatInterval), .beat(node.index, life: node.life))
@@ -408,18 +410,21 @@ extension World {
             core.snapshotRead(group, index: index, offset: offset, size: size, bytes: bytes, for: member)
         case .staged(let group, let index, let next, let isWhole, let isDamaged):
             core.snapshotStaged(group, index: index, nextOffset: next, isWhole: isWhole, isDamaged: isDamaged)
-        case .loaded(let group, let index, let blocks, let digest):
+        case .loaded(let group, let index, let number, let blocks, let digest):
             guard let blocks else {
                 try self.checkUnreadable(node, group, index)
-                core.snapshotUnreadable(group, index: index, reason: "it is gone or bad")
+                core.snapshotUnreadable(group, number: number, reason: "it is gone or bad")
                 break
             }
             do {
                 for block in blocks {
-                    try block.withUnsafeBytes { try core.snapshotLoaded(group, block: $0, isLast: false, digest: nil) }
+                    try block.withUnsafeBytes {
+                        try core.snapshotLoaded(group, number: number, block: $0, isLast: false, digest: nil)
+                    }
                 }
                 try core.snapshotLoaded(
-                    group, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true, digest: digest)
+                    group, number: number, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true,
+                    digest: digest)
             } catch {
                 throw Violation(.snapshotReadable, "node \(node.number): \(error)")
             }

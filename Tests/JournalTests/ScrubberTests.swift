@@ -28,7 +28,8 @@ import Testing
             self.journal = journal
             try Files.makeDirectory(self.directory.snapshotsPath)
             self.scrubber = Scrubber(
-                directory: self.directory, interval: 0, extents: { journal.extents },
+                directory: self.directory, interval: 0, pauseAfterFailure: .milliseconds(1),
+                extents: { journal.extents },
                 found: { rot in box.found.withLock { $0.append(rot) } })
         }
 
@@ -121,6 +122,20 @@ import Testing
             Issue.record("that it is gone is not found")
             return
         }
+        // That a file could not be opened says nothing of it: the pass comes to no end, and begins again.
+        symlink(name.split(separator: "/").last.map(String.init)!, fixture.scratch.path + "/" + name)
+        fixture.box.found.withLock { $0.removeAll() }
+        let number = fixture.scrubber.begin()
+        while (fixture.scrubber.progress.running?.number ?? 0) < number + 2 { usleep(100) }
+        #expect(fixture.box.found.withLock { $0.isEmpty })
+        #expect(fixture.scrubber.progress.last!.number < number)
+        store.read(.default, index: 7, offset: 0, for: fixture.directory.identity.member)
+        store.read(.default, index: 8, offset: 0, for: fixture.directory.identity.member)
+        guard case .read(.default, 8, _, _, nil, _) = done.wait(for: 3)[2] else {
+            Issue.record("what could not be opened was said to be bad")
+            return
+        }
+        unlink(fixture.scratch.path + "/" + name)
         // Nobody needs it any more.
         fixture.scrubber.expect([])
         #expect(fixture.pass().isEmpty)

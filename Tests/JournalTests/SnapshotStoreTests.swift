@@ -44,8 +44,10 @@ import Testing
         defer { store.close() }
         var count = self.write(7, store, done, from: 0)
         guard case .durable(_, _, let written) = done.wait(for: count)[count - 1] else { return }
-        store.load(.default, self.mark(7))
-        guard case .loaded(.default, 7, _, isLast: true, let read, nil) = done.wait(for: count + 5)[count + 4] else {
+        store.load(.default, self.mark(7), number: 5)
+        guard
+            case .loaded(.default, 7, number: 5, _, isLast: true, let read, nil) = done.wait(for: count + 5)[count + 4]
+        else {
             Issue.record("not loaded")
             return
         }
@@ -55,8 +57,8 @@ import Testing
         #expect(second != written)
         store.setAside(.default, index: 7)
         store.setAside(.default, index: 8)
-        store.load(.default, self.mark(8))
-        guard case .loaded(_, _, _, _, _, .some) = done.wait(for: count + 1)[count] else {
+        store.load(.default, self.mark(8), number: 5)
+        guard case .loaded(_, _, _, _, _, _, .some) = done.wait(for: count + 1)[count] else {
             Issue.record("it is still in use")
             return
         }
@@ -109,10 +111,10 @@ import Testing
             #expect(next == UInt64(offset) && isWhole == (offset == bytes.count))
         }
         #expect(try other.read(name) == scratch.read(name))
-        second.load(.default, self.mark(7))
+        second.load(.default, self.mark(7), number: 5)
         let loaded = received.wait(for: pieces + 5)[pieces...]
         var found: [[UInt8]] = []
-        for case .loaded(.default, 7, let block, let isLast, _, let failure) in loaded {
+        for case .loaded(.default, 7, _, let block, let isLast, _, let failure) in loaded {
             #expect(failure == nil)
             if !isLast { found.append(block) }
         }
@@ -169,10 +171,10 @@ import Testing
         count += 1
         #expect(!Files.list(scratch.path + "/snapshots").contains { $0.hasPrefix("0-") })
         try scratch.write(name, bytes)
-        store.load(.default, self.mark(7))
+        store.load(.default, self.mark(7), number: 5)
         let loaded = done.wait(for: count + 4)[count...]
         var failure: String?
-        for case .loaded(_, _, _, _, _, let text?) in loaded { failure = text }
+        for case .loaded(_, _, _, _, _, _, let text?) in loaded { failure = text }
         #expect(failure?.contains("block 3 is bad") == true)
     }
 
@@ -287,9 +289,9 @@ extension SnapshotStoreTests {
         try Files.replace(
             scratch.path + self.name(8), with: try Files.read(scratch.path + self.name(7)),
             directory: scratch.path + "/snapshots")
-        store.load(.default, self.mark(8))
+        store.load(.default, self.mark(8), number: 5)
         let items = done.wait(for: count + 5)
-        guard case .loaded(.default, 8, _, isLast: true, _, .some) = items[count + 4] else {
+        guard case .loaded(.default, 8, number: 5, _, isLast: true, _, .some) = items[count + 4] else {
             Issue.record("read back: \(items[count + 4])")
             return
         }

@@ -57,16 +57,26 @@ extension CoreCluster {
             self.disks[node]!.files[piece.group, default: []].append(file)
             core.snapshotStaged(
                 piece.group, index: piece.mark.index, nextOffset: piece.size, isWhole: true, isDamaged: false)
-        case .load(let group, let mark):
+        case .load(let group, let mark, let number):
             guard let at = at(group, mark.index) else {
-                return core.snapshotUnreadable(group, index: mark.index, reason: "it is gone")
+                return core.snapshotUnreadable(group, number: number, reason: "it is gone")
             }
             let file = self.disks[node]!.files[group]![at]
+            // What a reading that was given up still brings is none of this one's.
+            for isLast in [false, true] {
+                [1, 2, 3].withUnsafeBytes {
+                    try! core.snapshotLoaded(group, number: number - 1, block: $0, isLast: isLast, digest: .zero)
+                }
+            }
+            core.snapshotUnreadable(group, number: number - 1, reason: "an earlier reading")
             for block in file.blocks {
-                block.withUnsafeBytes { try! core.snapshotLoaded(group, block: $0, isLast: false, digest: nil) }
+                block.withUnsafeBytes {
+                    try! core.snapshotLoaded(group, number: number, block: $0, isLast: false, digest: nil)
+                }
             }
             try! core.snapshotLoaded(
-                group, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true, digest: file.digest)
+                group, number: number, block: UnsafeRawBufferPointer(start: nil, count: 0), isLast: true,
+                digest: file.digest)
         case .setAside(let group, let index):
             self.disks[node]!.files[group]?.removeAll { $0.mark.index == index }
             self.disks[node]!.setAside.append(index)

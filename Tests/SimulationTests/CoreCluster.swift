@@ -32,6 +32,8 @@ final class CoreCluster {
     private var heldRuns: [UInt32: (bytes: [UInt8], version: UInt64)] = [:]
     /// Nodes whose file of open incidents cannot be written.
     var failsIncidents: Set<UInt32> = []
+    /// Writings of that file, by number.
+    private(set) var incidentWrites: [(node: UInt32, number: UInt64)] = []
     /// What a node's journal is said to take for each batch.
     var batchBytes: [UInt32: Int] = [:]
     /// Checkpoints are this far apart, where there is anything new.
@@ -77,7 +79,9 @@ final class CoreCluster {
             configuration, recovered: disk.groups, detector: FailureDetector(.init()), now: self.now)
         let core = self.cores[node]!
         core.begin(now: self.now, wall: self.wall)
-        for (group, mark) in core.snapshotsToLoad { self.perform(.load(group, mark), node, core) }
+        for (group, mark, number) in core.snapshotsToLoad {
+            self.perform(.load(group, mark, number: number), node, core)
+        }
     }
 
     func stop(_ nodes: UInt32...) { for node in nodes { self.stop(node) } }
@@ -193,6 +197,7 @@ final class CoreCluster {
             core.peerRunsDurable(version)
         }
         if let (bytes, number) = core.effects.openIncidents {
+            self.incidentWrites.append((node, number))
             if self.failsIncidents.contains(node) {
                 core.openIncidentsFailed(number)
             } else {

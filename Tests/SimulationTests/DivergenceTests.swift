@@ -95,6 +95,24 @@ import Testing
         self.write(cluster, odd)
     }
 
+    /// The third is there and says nothing yet: its disk is slow. Its word is worth a wait, and not for ever.
+    @Test func aSilentVoterIsWaitedFor() throws {
+        let cluster = self.cluster()
+        let slow = try #require(cluster.leaders().first)
+        let (odd, other): (UInt32, UInt32) = (slow % 3 + 1, (slow + 1) % 3 + 1)
+        cluster.run(.seconds(3))
+        cluster.onTheWay = { node, message in
+            if node == slow, case .stateDigest = message { nil } else { message }
+        }
+        cluster.misapply(odd, set: "b", "nobody wrote this")
+        self.write(cluster, slow)
+        #expect(cluster.run(.seconds(10)) { !cluster.isReady(odd) && !cluster.isReady(other) })
+        cluster.run(.seconds(6))
+        #expect(self.found(cluster, odd) == 0 && self.found(cluster, other) == 0)
+        #expect(cluster.run(.seconds(20)) { self.ended(cluster, odd) == 1 && cluster.isReady(odd, other) })
+        #expect(cluster.value(odd, "b") == "_\r\n")
+    }
+
     /// They differ again after that: what a state comes to on one of the machines is wrong each time. Nothing is served or
     /// taken, until the third voter comes and says who is right.
     @Test func whereNothingTellsTheThirdDecides() throws {
