@@ -55,6 +55,15 @@ package struct DigestTable {
         self.entries.removeAll { $0.member == member && $0.said.index > index }
     }
 
+    /// Whether those who spoke of a checkpoint differ.
+    func isDisputed(at index: LogIndex) -> Bool {
+        let said = self.entries.filter { $0.said.index == index }
+        return said.contains { other in
+            said[0].said.entryHash == other.said.entryHash && said[0].said.form == other.said.form
+                && said[0].said.digest != other.said.digest
+        }
+    }
+
     /// What the voters, and whoever asks, said of the checkpoint at which `own` was made.
     private func comparable(to own: StateDigest, of me: MemberID, _ membership: Membership) -> [Entry] {
         self.entries.filter {

@@ -21,7 +21,8 @@ extension NodeCore {
         let holdsJournal =
             self.journalSince(group) >= self.journalDistance(of: group)
             && group.appliedIndex > group.checkpoint.lastIndex
-        let isWanted = group.checkpoint.isWanted && group.checkpoint.pending.isEmpty
+        let isWanted =
+            group.checkpoint.isWanted && self.now - group.checkpoint.lastAt >= self.pauseBeforeWanted(of: group)
         let isLong = self.now - group.checkpoint.lastAt >= self.configuration.comparisonInterval
         guard holdsJournal || (isDue && hasNews) || isWanted || isLong else { return }
         if case .accepted = group.replica.propose(
@@ -29,6 +30,13 @@ extension NodeCore {
         {
             group.checkpoint.isProposed = true
         }
+    }
+
+    /// Who wants a checkpoint wants one that counts. Where the last waits for the others' word it has some time for that;
+    /// and more where another would make the newest count without it (`maxPending`).
+    private func pauseBeforeWanted(of group: Group) -> Nanoseconds {
+        if group.checkpoint.pending.isEmpty { return 0 }
+        return group.checkpoint.pending.count < Self.maxPending ? .seconds(5) : .seconds(60)
     }
 
     /// The leader goes by its own journal. A follower's may be longer: a disk that is faster takes the same log in more
@@ -116,8 +124,10 @@ extension NodeCore {
     /// all nodes at once: so it takes its time, a quarter of the interval, or half of the log until the next one is due,
     /// whichever comes first. Small states are written at once.
     private func checkpointAllowance(of group: Group, stateBytes: Int) -> Int {
-        // Nothing is served before it is done.
-        guard group.divergence == nil else { return .max }
+        // Nothing is served before it is done, here or elsewhere: where others differ this one's word decides.
+        guard group.divergence == nil,
+            !(group.checkpoint.running.map { group.digests.isDisputed(at: $0.index) } ?? false)
+        else { return .max }
         let byTime =
             Double(self.now - group.checkpoint.lastAt) / Double(max(1, self.configuration.checkpointInterval / 4))
         let byLog = Double(group.checkpoint.bytesSince) / Double(max(1, self.logDistance(of: group) / 2))

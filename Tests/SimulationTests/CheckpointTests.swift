@@ -1,3 +1,4 @@
+import Formats
 import NodeCore
 import Replication
 import Testing
@@ -48,6 +49,37 @@ import Testing
             if case .checkpointBegun(.system, _) = $0.event { true } else { false }
         }
         #expect(isSystemDone)
+    }
+
+    /// One that counts is wanted while the last waits for the others' word, which does not come.
+    @Test func aWantedOneWaitsForNoWord() {
+        let cluster = self.started()
+        let leader = cluster.leaders()[0]
+        let follower: UInt32 = leader == 1 ? 2 : 1
+        self.write(5, to: cluster)
+        cluster.onTheWay = { if case .stateDigest = $1 { nil } else { $1 } }
+        for block in 1...2 {
+            cluster.find(
+                .journal(
+                    RottenSegment(
+                        file: 1, generation: 1, extent: [],
+                        places: [JournalRot(block: block, sequence: 9, ranges: [], text: "bad")])), on: follower)
+            cluster.run(.seconds(1))
+            #expect(self.checkpoints(cluster, on: leader) == 1, "block \(block)")
+        }
+        let version = cluster.cores[leader]!.namedSnapshotsVersion
+        cluster.run(.seconds(6))
+        #expect(self.checkpoints(cluster, on: leader) == 2)
+        #expect(cluster.cores[leader]!.namedSnapshotsVersion == version)
+        cluster.onTheWay = { $1 }
+        cluster.find(
+            .journal(
+                RottenSegment(
+                    file: 1, generation: 1, extent: [],
+                    places: [JournalRot(block: 3, sequence: 9, ranges: [], text: "bad")])), on: follower)
+        cluster.run(.seconds(100))
+        #expect(self.checkpoints(cluster, on: leader) == 3)
+        #expect(cluster.cores[leader]!.namedSnapshotsVersion > version)
     }
 
     /// Its disk takes the log in more batches than the leader's.
