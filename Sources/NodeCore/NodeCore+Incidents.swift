@@ -135,7 +135,9 @@ struct IncidentFile {
         if let failedAt, now - failedAt < .seconds(1) { return nil }
         self.isWriting = true
         self.wantedSince = nil
-        self.number += 1
+        // Two copies are written in turn, by the number's parity. One that failed may have spoiled its copy: the other is
+        // good, and left alone until this one is too.
+        self.number += self.hasFailed ? 2 : 1
         return self.number
     }
 

@@ -48,6 +48,20 @@ import Testing
         #expect(cluster.run(.seconds(5)) { self.ledger(cluster, other).contains("\"node\":\(leader),\"run\":1,") })
     }
 
+    /// A full disk spoils what it is given: the copy that is good is not tried while the other cannot be written.
+    @Test func aFailedWriteIsTriedAgainOnTheSameCopy() throws {
+        let cluster = self.started()
+        cluster.stop(3)
+        cluster.run(.seconds(1))
+        let good = try #require(cluster.disks[1]!.openIncidents.flatMap { OpenIncidents(file: $0) }).number
+        cluster.failsIncidents = [1]
+        cluster.start(3)
+        cluster.run(.seconds(10))
+        let tried = cluster.incidentWrites.filter { $0.node == 1 && $0.number > good }.map(\.number)
+        #expect(tried.count > 2)
+        for number in tried { #expect(number % 2 != good % 2, "the last good one is \(good)") }
+    }
+
     @Test func aFileIsWholeOrNone() throws {
         let cluster = self.started()
         cluster.stop(3)
