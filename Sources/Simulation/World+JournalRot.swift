@@ -207,7 +207,9 @@ extension World {
             ![node.disk, durable].contains { disk in
                 guard disk.file(SimulatedJournal.name(of: rotten.file)) != nil else { return false }
                 let blocks = Self.blocks(of: rotten.file, disk)
-                return (rotten.block < blocks.count ? blocks[rotten.block] : nil) == rotten.content
+                guard rotten.block < blocks.count else { return rotten.content == nil }
+                // A write behind the end of a file that was cut short leaves zeros before it.
+                return rotten.content.map { $0 == blocks[rotten.block] } ?? blocks[rotten.block].allSatisfy { $0 == 0 }
             }
         }
         return node.rottenBlocks
