@@ -38,8 +38,11 @@ enum Program {
         let (out, err) = (directory.path + "/out", directory.path + "/err")
         FileManager.default.createFile(atPath: out, contents: nil)
         FileManager.default.createFile(atPath: err, contents: nil)
-        process.standardOutput = FileHandle(forWritingAtPath: out)
-        process.standardError = FileHandle(forWritingAtPath: err)
+        // Closed by name: with some 1,300 descriptors open, Foundation reads past the listing of them and the tests crash.
+        let handles = [FileHandle(forWritingAtPath: out), FileHandle(forWritingAtPath: err)]
+        defer { for handle in handles { try? handle?.close() } }
+        process.standardOutput = handles[0]
+        process.standardError = handles[1]
         process.standardInput = FileHandle.nullDevice
         let ended = DispatchSemaphore(value: 0)
         process.terminationHandler = { _ in ended.signal() }
