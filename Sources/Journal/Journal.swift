@@ -181,6 +181,8 @@ public final class Journal: Sendable {
                     submission.records, ticket: submission.ticket, beginsSegment: submission.beginsSegment)
             }
             self.write(&pipeline, disk, completion)
+            // Nothing waits just now, or it finds this thread again after one file.
+            if disk.removeOneRetired() { self.signal.raise() }
             if isClosing, pipeline.isIdle || pipeline.isFailing { return self.joinAhead() }
             if !pipeline.isFailing { self.makeAhead(&pipeline, disk) }
         }
@@ -225,9 +227,10 @@ public final class Journal: Sendable {
     ) throws(FileError) {
         switch step {
         case .write(let plan):
+            if plan.offset == 0 { disk.removeAllRetired() }
             try disk.perform(plan)
             pipeline.completed()
-            disk.remove(pipeline.takeSurplus())
+            disk.retire(pipeline.takeSurplus())
         case .makeReserve:
             try disk.makeReserve()
             pipeline.reserveMade()
@@ -295,6 +298,7 @@ final class SegmentFiles: @unchecked Sendable {
     let identity: JournalIdentity
     let segmentBytes: Int
     private var open: [(file: UInt32, fd: Int32)] = []
+    private var retired: [UInt32] = []
 
     /// Ends the name of a file that is being made.
     static let unfinished = ".segment.new"
@@ -325,12 +329,26 @@ final class SegmentFiles: @unchecked Sendable {
         try Files.sync(fd, path: path)
     }
 
+    /// To be removed, in this order. One at a time between batches, as each takes the disk some milliseconds; all of them
+    /// before another file is written over, which none of them may outlive (`JournalWriter.takeSurplus`).
+    func retire(_ files: [UInt32]) { self.retired += files }
+
+    /// - Returns: there are more.
+    func removeOneRetired() -> Bool {
+        guard !self.retired.isEmpty else { return false }
+        self.remove(self.retired.removeFirst())
+        return !self.retired.isEmpty
+    }
+
+    func removeAllRetired() {
+        for file in self.retired { self.remove(file) }
+        self.retired.removeAll()
+    }
+
     /// What cannot be removed stays, and is found free at the next start.
-    func remove(_ files: [UInt32]) {
-        for file in files {
-            if let at = self.open.firstIndex(where: { $0.file == file }) { close(self.open.remove(at: at).fd) }
-            unlink(self.directory + "/" + Self.name(of: file))
-        }
+    private func remove(_ file: UInt32) {
+        if let at = self.open.firstIndex(where: { $0.file == file }) { close(self.open.remove(at: at).fd) }
+        unlink(self.path(of: file))
     }
 
     private func descriptor(of file: UInt32, path: String, isNew: Bool) throws(FileError) -> Int32 {

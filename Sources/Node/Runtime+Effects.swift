@@ -44,23 +44,22 @@ extension Runtime {
         if wantsTurn { self.scheduleTurn() }
     }
 
-    /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back. At once where the
-    /// log stands still; under load, which takes them again, no more often than checkpoints are due by time: the
-    /// allocator's locks are held meanwhile, for tens of milliseconds.
+    /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back, in a second in
+    /// which little is written. Under load, which takes them again at once, it is not worth the wait: the allocator's locks
+    /// are held meanwhile, for tens of milliseconds.
     func considerTrimming() {
         let now = Clock.now
-        if self.core.journalBytes != self.trim.journalBytes {
-            self.trim.journalBytes = self.core.journalBytes
-            self.trim.quietSince = now
-        }
-        guard self.trim.isDue,
-            now - self.trim.quietSince >= .seconds(1)
-                || now - self.trim.last >= .seconds(UInt64(self.configuration.checkpointSeconds))
-        else { return }
+        guard now - self.trim.secondBegan >= .seconds(1) else { return }
+        let written = self.core.journalBytes - self.trim.journalBytes
+        self.trim.secondBegan = now
+        self.trim.journalBytes = self.core.journalBytes
+        guard self.trim.isDue, written < Self.quietBytes else { return }
         self.trim.isDue = false
-        self.trim.last = now
         self.snapshots.perform { kintsugi_trim_memory() }
     }
+
+    /// Of journal in a second.
+    private static let quietBytes = 1 << 20
 
     private func log(_ event: NodeEvent) {
         switch event {

@@ -49,6 +49,7 @@ extension Runtime: RedisBackend {
         case .accepted: .accepted
         case .busy: .busy
         case .outOfMemory: .outOfMemory
+        case .tooLarge: .tooLarge
         case .diverged: .diverged
         }
     }

@@ -36,7 +36,8 @@ final class Runtime {
 
     private var isTurnScheduled = false
     private var hasBegun = false
-    var trim = (isDue: false, last: Clock.now, journalBytes: 0, quietSince: Clock.now)
+    /// Memory that the system is to have back (`considerTrimming`).
+    var trim = (isDue: false, secondBegan: Clock.now, journalBytes: 0)
     /// `NodeCore.namedSnapshotsVersion` that the scrubber was told of.
     var expectedVersion: UInt64?
     /// What the journal's disk last said, for the log.
@@ -77,6 +78,8 @@ final class Runtime {
         core.journalBytes = parts.journalBytes
         core.checkpointInterval = .seconds(UInt64(parts.configuration.checkpointSeconds))
         core.maxMemory = parts.configuration.maxMemory
+        // The rest is for the headers, and for the table that a segment begins with.
+        core.maxCommandBytes = min(core.maxCommandBytes, parts.configuration.segmentBytes / 8 * 7)
         var detector = FailureDetector.Options()
         detector.sickAfter = .milliseconds(UInt64(parts.configuration.sickAfterMilliseconds))
         self.core = NodeCore(core, recovered: parts.groups, detector: FailureDetector(detector), now: Clock.now)

@@ -34,6 +34,9 @@ package struct NodeConfiguration: Sendable {
     /// Commands and bytes of this node's stream that may wait for their outcome.
     package var maxOutstandingCommands = 131_072
     package var maxOutstandingBytes = 64 << 20
+    /// Bytes of a command that enters the log. It has an entry, a batch of the journal and a frame between nodes to itself at
+    /// worst, and each of them has to hold it.
+    package var maxCommandBytes = 14 << 20
     /// Reads that may wait for an index.
     package var maxWaitingReads = 131_072
     /// Blocks of a snapshot handed to the disk and not yet written.
@@ -73,6 +76,8 @@ package enum Admission: Sendable {
     case busy
     /// Past `maxMemory`, and the command may grow the state: nothing was taken.
     case outOfMemory
+    /// It is larger than `maxCommandBytes`: nothing was taken.
+    case tooLarge
     /// The group's replicas differ, and nobody can tell which is right: nothing was taken.
     case diverged
 }

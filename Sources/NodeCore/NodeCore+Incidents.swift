@@ -64,10 +64,12 @@ extension NodeCore {
         else { return }
         let taken = system.origin.firstUnapplied
         for report in self.incidents.takeReports(now: self.now, taken: taken, evenIfNotNoted: evenIfNotNoted) {
-            report.withUnsafeBytes { system.origin.append($0, for: 0) }
+            report.withUnsafeBytes { system.origin.append($0, for: 0, now: self.now) }
         }
         if let (incident, detectedAt) = self.diskAccount.takeReport() {
-            CatalogCommand.report(incident).encoded().withUnsafeBytes { system.origin.append($0, for: 0) }
+            CatalogCommand.report(incident).encoded().withUnsafeBytes {
+                system.origin.append($0, for: 0, now: self.now)
+            }
             if incident.accounts[0].closed != nil {
                 self.incidents.keep(incident, detectedAt: detectedAt, now: self.now, taken: taken)
             }

@@ -66,6 +66,7 @@ extension NodeCore {
             guard group.origin.outstandingCommands < self.configuration.maxOutstandingCommands,
                 group.origin.outstandingBytes < self.configuration.maxOutstandingBytes
             else { return .busy }
+            guard command.count <= self.configuration.maxCommandBytes else { return .tooLarge }
             if self.usedMemory > self.configuration.maxMemory, CommandTable.mayGrow(command) { return .outOfMemory }
         case .read, .wait:
             guard group.reads.count < self.configuration.maxWaitingReads else { return .busy }
@@ -92,7 +93,7 @@ extension NodeCore {
         switch kind {
         case .write:
             self.clients[client, default: Client()].writes += 1
-            group.origin.append(command, for: client)
+            group.origin.append(command, for: client, now: self.now)
         case .read:
             self.clients[client, default: Client()].reads += 1
             group.reads.append(command, for: client, now: self.now)
@@ -229,7 +230,10 @@ extension NodeCore {
             var size = 0
             var count = 0
             for block in group.queue {
-                size += block.commands.count + CommandsPayload.blockHeaderBytes
+                let bytes = block.commands.count + CommandsPayload.blockHeaderBytes
+                // A large one has an entry to itself.
+                guard count == 0 || size + bytes <= OriginStream.maxBlockBytes else { break }
+                size += bytes
                 count += 1
                 if size >= 512 << 10 { break }
             }

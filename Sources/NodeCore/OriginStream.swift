@@ -31,7 +31,7 @@ struct OriginStream {
     let run: Run
     var state = State.closed
     var openAsked = Instant(nanoseconds: 0)
-    /// The block that this turn's commands go into.
+    /// The block that commands go into; it ends with the turn.
     private var building: [UInt8] = []
     private var buildingCount: UInt32 = 0
     /// Not yet applied here. Contiguous in sequence; the first may be applied in part.
@@ -54,8 +54,13 @@ struct OriginStream {
     var isEmpty: Bool { self.waiting.isEmpty }
     private var nextSequence: UInt64 { self.firstUnapplied + UInt64(self.waiting.count) }
 
+    /// Bytes of commands in a block, beyond which another begins; a larger command has one to itself. Whatever many
+    /// connections send in one turn: a block is never larger than an entry, a batch of the journal and a frame can hold.
+    static let maxBlockBytes = 1 << 20
+
     /// Takes a command. O(bytes), no allocation of its own in steady state.
-    mutating func append(_ command: UnsafeRawBufferPointer, for client: ClientID) {
+    mutating func append(_ command: UnsafeRawBufferPointer, for client: ClientID, now: Instant) {
+        if self.building.count + command.count + 4 > Self.maxBlockBytes { self.seal(now: now) }
         self.building.append(littleEndian: UInt32(command.count))
         self.building.append(contentsOf: command)
         self.buildingCount += 1
@@ -63,7 +68,7 @@ struct OriginStream {
         self.outstandingBytes += command.count + 4
     }
 
-    /// Ends the block of this turn.
+    /// Ends the block that is being built.
     mutating func seal(now: Instant) {
         guard self.buildingCount > 0 else { return }
         if self.blocks.isEmpty { self.lastProgress = now }

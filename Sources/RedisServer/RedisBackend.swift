@@ -36,6 +36,8 @@ package enum Submission: Sendable {
     case busy
     /// Past `max-memory`, and the command may grow the state: nothing was taken.
     case outOfMemory
+    /// It is larger than what the node's log takes: nothing was taken.
+    case tooLarge
     /// The replicas differ, and nobody can tell which is right: nothing was taken.
     case diverged
 }

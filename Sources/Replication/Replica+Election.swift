@@ -102,6 +102,16 @@ extension Replica {
         self.considerPreElected(now: now, into: &effects)
     }
 
+    /// Who stands itself has given up the leader that it denied us for. Whoever of two comes first is granted at once, and
+    /// asks nobody again in turn.
+    ///
+    /// 1. B suspects A at once, and asks C, which trusts A still: C holds the request, and denies it when its time is up.
+    /// 2. C comes to suspect A by its silence, and asks B, which is the better one.
+    /// 3. If B did not ask again, both would wait for an election timeout.
+    private func askAgain(_ member: MemberID, into effects: inout Effects) {
+        effects.sendNow.append(self.message(to: member, .preVote(self.candidacy), term: self.term + 1))
+    }
+
     var candidacy: Message.Candidacy {
         Message.Candidacy(
             lastIndex: self.log.lastIndex, lastTerm: self.log.lastTerm, transfer: self.isTransferCandidate)
@@ -167,6 +177,7 @@ extension Replica {
         if grants { self.standBack(now: now) }
         effects.sendNow.append(
             self.message(to: message.from, .preVoteReply(granted: grants), term: grants ? message.term : self.term))
+        if !grants, self.role == .preCandidate { self.askAgain(message.from, into: &effects) }
         return grants
     }
 

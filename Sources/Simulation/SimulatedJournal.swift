@@ -141,11 +141,13 @@ struct SimulatedJournal {
         do throws(SimulatedDisk.Refused) {
             switch step {
             case .write(let plan):
+                if plan.offset == 0 { self.removeRetired(self.retired.count) }
                 try self.write(plan)
                 self.durable.apply(records)
                 self.attempts.removeAll()
                 self.pipeline.completed()
-                for file in self.pipeline.takeSurplus() { self.disk.remove(Self.name(of: file)) }
+                self.retired += self.pipeline.takeSurplus()
+                self.removeRetired(1)
             case .makeReserve:
                 try self.disk.checkCreation()
                 Self.make(Self.reserve, self.disk, self.pipeline.writer.identity)
@@ -168,6 +170,14 @@ struct SimulatedJournal {
             }
             return error.fault
         }
+    }
+
+    /// Removed one at a time, as `SegmentFiles` does.
+    private var retired: [UInt32] = []
+
+    private mutating func removeRetired(_ count: Int) {
+        for file in self.retired.prefix(count) { self.disk.remove(Self.name(of: file)) }
+        self.retired.removeFirst(min(count, self.retired.count))
     }
 
     /// The segment that the reserve became: its blocks are there.

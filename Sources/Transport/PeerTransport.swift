@@ -203,16 +203,14 @@ package final class PeerTransport {
     private func dialFailed(_ node: NodeID, _ error: any Error) {
         guard let at = self.index(of: node) else { return }
         self.peers[at].isDialling = false
-        // A time-out is silence, which the heartbeats judge; everything else says that nobody listens there.
-        let isRefusal =
-            (error as? IOError).map { $0.errnoCode == ECONNREFUSED || $0.errnoCode == ECONNRESET }
-            ?? Self.isRefused(error)
-        self.dialEnded(at, isRefused: isRefusal)
+        self.dialEnded(at, isRefused: Self.isRefused(error))
     }
 
+    /// A time-out is silence, which the heartbeats judge; a reset is what a process says whose listener closes just then.
     private static func isRefused(_ error: any Error) -> Bool {
+        if let error = error as? IOError { return error.errnoCode == ECONNREFUSED || error.errnoCode == ECONNRESET }
         guard let error = error as? NIOConnectionError else { return false }
-        return error.connectionErrors.contains { ($0.error as? IOError)?.errnoCode == ECONNREFUSED }
+        return error.connectionErrors.contains { Self.isRefused($0.error) }
             && !error.connectionErrors.contains { ($0.error as? ChannelError) != nil }
     }
 
@@ -224,15 +222,20 @@ package final class PeerTransport {
         self.dialAgain(at)
     }
 
+    /// Who is dialled does so too while it tests: an outcome that says neither that the peer is there nor that it is gone is
+    /// none, and without another the peer's death would show by its silence alone.
     private func dialAgain(_ at: Int) {
-        guard self.dials(at), !self.isStopped else { return }
+        guard self.dials(at) || self.peers[at].isTesting, !self.isStopped else { return }
         let delay = max(self.backOff.lowerBound, min(self.backOff.upperBound, self.peers[at].delay * 2))
         self.peers[at].delay = delay
         let jitter = Int64.random(in: 0...delay, using: &self.generator)
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         let node = self.peers[at].address.member.node
         self.loop.scheduleTask(in: .milliseconds(delay + jitter)) {
-            if let at = bound.value.index(of: node) { bound.value.dial(at, .data) }
+            guard let at = bound.value.index(of: node), bound.value.dials(at) || bound.value.peers[at].isTesting else {
+                return
+            }
+            bound.value.dial(at, bound.value.dials(at) ? .data : .probe)
         }
     }
 

@@ -62,6 +62,26 @@ import Testing
         #expect(cluster[2].replica.term == 1)
     }
 
+    /// 1. 1 dies. 2 notices and asks 3, which trusts 1 still and denies it in the end.
+    /// 2. 3 notices late, and asks 2, which comes before it and denies it; and asks 3 again.
+    /// 3. One of them leads without an election timeout having passed.
+    @Test func whoWasDeniedAsksAgainWhenTheOtherStandsToo() {
+        let cluster = Cluster()
+        cluster.elect(1)
+        cluster.crash(1)
+        cluster.suspect(1, by: 3)
+        cluster.settle()
+        cluster.advance(.milliseconds(100))
+        cluster.settle()
+        #expect(cluster[3].replica.role == .preCandidate)
+        let deadline = cluster[3].replica.deadline
+        cluster.suspect(1, by: 2)
+        cluster.settle()
+        #expect(cluster.leaders == [3])
+        #expect(cluster[2].replica.leader == member(3))
+        #expect(deadline.map { cluster.now < $0 } == true)
+    }
+
     /// The held request is what makes the first attempt succeed where two notice a death at different moments.
     ///
     /// 1. 1 dies. 2 notices and asks 3, which does not know yet and holds the request.

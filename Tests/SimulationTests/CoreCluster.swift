@@ -301,7 +301,8 @@ final class CoreCluster {
         let admission = command.withUnsafeBytes { self.cores[node]!.submit(kind, command: $0, from: client) }
         switch admission {
         case .accepted: break
-        case .busy, .outOfMemory, .diverged: self.replies[client, default: []].append("refused: \(admission)")
+        case .busy, .outOfMemory, .tooLarge, .diverged:
+            self.replies[client, default: []].append("refused: \(admission)")
         }
     }
 
