@@ -324,7 +324,7 @@ final class SegmentFiles: @unchecked Sendable {
     /// Writes a batch and syncs it.
     func perform(_ plan: JournalWriter.Plan) throws(FileError) {
         let path = self.directory + "/" + Self.name(of: plan.file)
-        let fd = try self.descriptor(of: plan.file, path: path, isNew: plan.isNew)
+        let fd = try self.descriptor(of: plan, path: path)
         try Files.write(fd, plan.bytes, at: plan.offset, path: path)
         try Files.sync(fd, path: path)
     }
@@ -351,24 +351,29 @@ final class SegmentFiles: @unchecked Sendable {
         unlink(self.path(of: file))
     }
 
-    private func descriptor(of file: UInt32, path: String, isNew: Bool) throws(FileError) -> Int32 {
-        for (number, fd) in self.open where number == file { return fd }
+    private func descriptor(of plan: JournalWriter.Plan, path: String) throws(FileError) -> Int32 {
+        let file = plan.file
+        let bytes = max(self.segmentBytes, plan.fileBlocks * JournalFormat.blockBytes)
+        if let at = self.open.firstIndex(where: { $0.file == file }) {
+            guard plan.offset == 0, Files.size(self.open[at].fd) < bytes else { return self.open[at].fd }
+            close(self.open.remove(at: at).fd)
+        }
         var fd: Int32
-        if isNew {
+        if plan.isNew {
             guard access(path, F_OK) != 0 else { throw FileError(call: "create", path: path, code: EEXIST) }
-            fd = try self.make(path)
+            fd = try self.make(path, bytes: bytes)
         } else {
             guard access(path, F_OK) == 0 else {
                 // Its making failed, and so it was never written.
-                let fd = try self.make(path)
+                let fd = try self.make(path, bytes: bytes)
                 self.open.append((file, fd))
                 return fd
             }
             fd = try Files.open(path, O_RDWR)
-            if Files.size(fd) < self.segmentBytes {
-                // Free, and made when segments were smaller.
+            if plan.offset == 0, Files.size(fd) < bytes {
+                // Free, and made when segments were smaller, or for a smaller batch.
                 Glibc.close(fd)
-                fd = try self.make(path)
+                fd = try self.make(path, bytes: bytes)
             }
         }
         self.open.append((file, fd))
@@ -380,17 +385,20 @@ final class SegmentFiles: @unchecked Sendable {
     /// Really written, not only reserved: later appends then change no metadata, which halves a sync's cost. The file gets
     /// its name when all its blocks are durable, so that a segment is never seen half made.
     ///
-    /// - Parameter isPaced: nobody waits for it: the disk gets it in stretches, so that others' syncs find room between.
-    func make(_ path: String, isPaced: Bool = false) throws(FileError) -> Int32 {
+    /// - Parameters:
+    ///   - bytes: nil: as much as a segment has.
+    ///   - isPaced: nobody waits for it: the disk gets it in stretches, so that others' syncs find room between.
+    func make(_ path: String, bytes: Int? = nil, isPaced: Bool = false) throws(FileError) -> Int32 {
+        let size = bytes ?? self.segmentBytes
         let temporary = path + ".new"
         let fd = try Files.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
         do throws(FileError) {
             // A disk without room for all of it says so before any of it is written.
-            let code = posix_fallocate(fd, 0, off_t(self.segmentBytes))
+            let code = posix_fallocate(fd, 0, off_t(size))
             guard code == 0 || code == EOPNOTSUPP || code == EINVAL else {
                 throw FileError(call: "fallocate", path: temporary, code: code)
             }
-            let blocks = self.segmentBytes / JournalFormat.blockBytes
+            let blocks = size / JournalFormat.blockBytes
             for first in stride(from: 0, to: blocks, by: 256) {
                 try Files.write(
                     fd, JournalFormat.blank(blocks: first..<min(first + 256, blocks), identity: self.identity),

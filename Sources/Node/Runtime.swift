@@ -78,8 +78,6 @@ final class Runtime {
         core.journalBytes = parts.journalBytes
         core.checkpointInterval = .seconds(UInt64(parts.configuration.checkpointSeconds))
         core.maxMemory = parts.configuration.maxMemory
-        // The rest is for the headers, and for the table that a segment begins with.
-        core.maxCommandBytes = min(core.maxCommandBytes, parts.configuration.segmentBytes / 8 * 7)
         var detector = FailureDetector.Options()
         detector.sickAfter = .milliseconds(UInt64(parts.configuration.sickAfterMilliseconds))
         self.core = NodeCore(core, recovered: parts.groups, detector: FailureDetector(detector), now: Clock.now)
@@ -100,7 +98,7 @@ final class Runtime {
     func listen() -> EventLoopFuture<Void> {
         let configuration = self.configuration
         let bound = NIOLoopBound(self, eventLoop: self.loop)
-        func explained(_ what: String, _ host: String, _ port: Int, _ error: any Error) -> any Error {
+        @Sendable func explained(_ what: String, _ host: String, _ port: Int, _ error: any Error) -> any Error {
             ListenFailed(
                 what: what, host: host, port: port,
                 reason: (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)")

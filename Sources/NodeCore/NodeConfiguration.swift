@@ -34,8 +34,8 @@ package struct NodeConfiguration: Sendable {
     /// Commands and bytes of this node's stream that may wait for their outcome.
     package var maxOutstandingCommands = 131_072
     package var maxOutstandingBytes = 64 << 20
-    /// Bytes of a command that enters the log. It has an entry, a batch of the journal and a frame between nodes to itself at
-    /// worst, and each of them has to hold it.
+    /// Bytes of a command that enters the log. At worst it has an entry, and a frame between nodes, to itself: a frame has to
+    /// hold it, and a segment of the usual size too.
     package var maxCommandBytes = 14 << 20
     /// Reads that may wait for an index.
     package var maxWaitingReads = 131_072

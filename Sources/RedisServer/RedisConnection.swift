@@ -271,11 +271,7 @@ final class RedisConnection: ChannelInboundHandler {
         case .outOfMemory:
             self.refuse("OOM command not allowed when used memory > 'maxmemory'.", command)
         case .tooLarge:
-            self.refuse(
-                """
-                ERR nothing was written: the command is larger than a segment of the journal takes \
-                (7/8 of journal.segment, at most 14 MiB); send it in parts
-                """, command)
+            self.refuse("ERR nothing was written: a command that writes has at most 14 MiB; send it in parts", command)
         case .diverged:
             self.refuse(
                 """

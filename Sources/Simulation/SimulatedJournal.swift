@@ -200,6 +200,8 @@ struct SimulatedJournal {
         _ plan: JournalWriter.Plan, _ disk: SimulatedDisk, _ identity: JournalIdentity
     ) -> SimulatedDisk.File {
         let name = Self.name(of: plan.file)
+        invariant(
+            plan.fileBlocks * JournalFormat.blockBytes <= Self.segmentBytes, "a batch of \(plan.bytes.count) bytes")
         return disk.file(name) ?? Self.make(name, disk, identity)
     }
 

@@ -262,6 +262,8 @@ struct MemoryJournal {
         for file in self.writer.takeSurplus() { self.files[file] = nil }
     }
 
+    mutating func beginSegment() { self.writer.beginSegment() }
+
     /// Plans without writing; the disk refuses; the batch goes elsewhere.
     mutating func writeAfterFailure(_ records: [JournalRecord], reaching bytes: Int) {
         let plan = self.writer.plan(records)
@@ -272,9 +274,10 @@ struct MemoryJournal {
 
     mutating func put(_ plan: JournalWriter.Plan, prefix: Int? = nil) {
         // A free file that is too short is made anew, as `SegmentFiles` does.
-        if plan.isNew || self.files[plan.file].map({ $0.count < self.segmentBytes }) ?? true {
-            self.files[plan.file] = JournalFormat.blank(
-                blocks: 0..<self.segmentBytes / JournalFormat.blockBytes, identity: self.identity)
+        if plan.isNew
+            || self.files[plan.file].map({ $0.count < plan.fileBlocks * JournalFormat.blockBytes }) ?? true
+        {
+            self.files[plan.file] = JournalFormat.blank(blocks: 0..<plan.fileBlocks, identity: self.identity)
         }
         let count = min(prefix ?? plan.bytes.count, plan.bytes.count)
         self.lastPlan = plan

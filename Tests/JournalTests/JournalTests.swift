@@ -60,6 +60,47 @@ import Testing
         #expect(recovered[.default]?.entries == Array(written.dropLast()))
     }
 
+    /// A client's command may be as large as that: the batch has a segment of its own size.
+    @Test func anEntryLargerThanASegment() throws {
+        let scratch = Scratch()
+        let done = Collected<JournalCompletion>()
+        let (journal, _) = try self.open(scratch, done)
+        let small = entries(1...2, bytes: 1000)
+        let written = small + entries(3...5, after: small[1].hash, bytes: 600_000)
+        // The files that were used before are too small.
+        for (at, entry) in written.enumerated() { journal.submit([.entry(entry)], ticket: UInt64(at) + 1) }
+        _ = done.wait(for: 1)
+        journal.close()
+        for start in 0..<3 {
+            let (again, recovered) = try self.open(scratch)
+            again.close()
+            #expect(recovered[.default]?.entries == written && recovered.damage.isEmpty, "start \(start)")
+        }
+    }
+
+    /// The setting is smaller at the next start: what is written again may not fit into a segment.
+    @Test func theUnprovedBatchIsLargerThanASegment() throws {
+        let scratch = Scratch()
+        let written = entries(1...3, bytes: 300_000)
+        let (journal, _) = try Journal.open(
+            directory: scratch.path + "/journal", identity: testIdentity, segmentBytes: 4 << 20, completion: { _ in })
+        journal.submit(written.map { .entry($0) }, ticket: 1)
+        journal.close()
+        for start in 0..<3 {
+            let done = Collected<JournalCompletion>()
+            let (again, recovered) = try self.open(scratch, done)
+            #expect(recovered[.default]?.entries == written && recovered.damage.isEmpty, "start \(start)")
+            again.close()
+        }
+        let (again, _) = try self.open(scratch)
+        let rest = entries(4...40, after: written[2].hash, bytes: 20_000)
+        again.submit(rest.map { .entry($0) }, ticket: 1)
+        again.close()
+        let (last, found) = try self.open(scratch)
+        last.close()
+        #expect(found[.default]?.entries == written + rest && found.damage.isEmpty)
+    }
+
     /// The last batch is written again, in another segment, before anything else.
     @Test func theUnprovedBatchIsWrittenAgain() throws {
         let scratch = Scratch()

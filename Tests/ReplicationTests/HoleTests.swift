@@ -505,7 +505,8 @@ import Testing
 
     // MARK: Snapshots
 
-    @Test func aSnapshotClosesHolesOnceItsMarkIsDurable() {
+    /// 2 comes back with a hole that 1 and 3 have in their snapshots only.
+    private func compacted() -> Cluster {
         let cluster = self.settled()
         cluster.crash(2)
         for value: UInt8 in 20...21 { cluster.propose(1, value) }
@@ -514,6 +515,11 @@ import Testing
         cluster.checkpoint(3)
         cluster.rot(2, 3)
         cluster.restart(2)
+        return cluster
+    }
+
+    @Test func aSnapshotClosesHolesOnceItsMarkIsDurable() {
+        let cluster = self.compacted()
         cluster.settle()
         #expect(cluster[2].disk.lastIndex == 6, "the leader would send a snapshot anyway: its log begins after 8")
         #expect(cluster[2].snapshotWantedAt == 3)
@@ -527,14 +533,7 @@ import Testing
 
     /// Two have it. One goes away, or does not give it: the other is asked.
     @Test func aSnapshotIsAskedOfWhoeverIsThere() throws {
-        let cluster = self.settled()
-        cluster.crash(2)
-        for value: UInt8 in 20...21 { cluster.propose(1, value) }
-        cluster.settle()
-        cluster.checkpoint(1)
-        cluster.checkpoint(3)
-        cluster.rot(2, 3)
-        cluster.restart(2)
+        let cluster = self.compacted()
         for _ in 0..<6 {
             cluster.settle()
             cluster.advance(.milliseconds(150))

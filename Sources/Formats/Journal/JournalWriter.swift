@@ -2,9 +2,10 @@ import Replication
 
 /// Decides where each batch goes. Pure: the shell only creates files, writes bytes at offsets and syncs.
 ///
-/// Segments are files of equal size, written in full once and then recycled: an append to one changes no metadata. Each
-/// begins with what every group needs to be known by when older segments are gone. A segment is free when all groups'
-/// snapshots cover it and all older ones are free.
+/// Segments are files of equal size, written in full once and then recycled: an append to one changes no metadata. A batch
+/// that is larger than that (of one large entry, where this node's segments are small; or written again at a start with a
+/// smaller size than before) has a larger segment of its own. Each begins with what every group needs to be known by when
+/// older segments are gone. A segment is free when all groups' snapshots cover it and all older ones are free.
 package struct JournalWriter: Sendable {
     package let identity: JournalIdentity
     package let segmentBlocks: Int
@@ -27,6 +28,8 @@ package struct JournalWriter: Sendable {
     private var spent: [UInt32]
     /// Next block in the current segment; nil: a new segment begins with the next batch.
     private var block: Int?
+    /// Blocks of the current segment.
+    private var currentBlocks = 0
     private var groups: [GroupState] = []
     /// Segments begun since some became free.
     private var begun = 0
@@ -79,6 +82,8 @@ package struct JournalWriter: Sendable {
         /// The file does not exist yet: create it in full before, of `JournalFormat.blank` blocks, and give it its name
         /// only when they are durable.
         package var isNew: Bool
+        /// Blocks that the file must have. A free one that has fewer is made anew.
+        package var fileBlocks: Int
         package var offset: Int
         package var bytes: [UInt8]
     }
@@ -142,7 +147,7 @@ package struct JournalWriter: Sendable {
     /// Whether a batch of these records begins a segment, and there is no free file for it. O(records).
     package func needsNewFile(_ records: [JournalRecord]) -> Bool {
         let needed = BatchEncoder.blockCount(records: records, groups: self.groupBound(records))
-        if let block = self.block, block + needed <= self.segmentBlocks { return false }
+        if let block = self.block, block + needed <= self.currentBlocks { return false }
         return self.free.isEmpty && (self.undo == nil || self.spent.allSatisfy { self.damaged.contains($0) })
     }
 
@@ -161,7 +166,7 @@ package struct JournalWriter: Sendable {
             groups: self.groups)
         let groupBound = self.groupBound(records)
         let needed = BatchEncoder.blockCount(records: records, groups: groupBound)
-        if let block = self.block, block + needed <= self.segmentBlocks {
+        if let block = self.block, block + needed <= self.currentBlocks {
             return self.plan(records, in: self.segments[self.segments.count - 1].file, at: block, isNew: false)
         }
         // A new segment, whose first batch tells first what was known before.
@@ -173,7 +178,7 @@ package struct JournalWriter: Sendable {
         self.nextGeneration += 1
         let table = self.table()
         let total = BatchEncoder.blockCount(records: table + records, groups: groupBound)
-        invariant(total <= self.segmentBlocks, "a batch of \(total) blocks, a segment has \(self.segmentBlocks)")
+        self.currentBlocks = max(self.segmentBlocks, total)
         return self.plan(table + records, in: file, at: 0, isNew: isNew)
     }
 
@@ -196,13 +201,15 @@ package struct JournalWriter: Sendable {
             BatchEncoder.blockCount(records: records, groups: ends.count) * JournalFormat.blockBytes)
         self.encoder.encode(
             records, ends: ends, identity: self.identity, generation: self.segments[segment].generation,
-            sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.segmentBlocks,
+            sequence: self.nextSequence, firstBlock: block, segmentBlocks: self.currentBlocks,
             groups: self.groups.count, into: &bytes)
         self.nextSequence += 1
         self.block = block + bytes.count / JournalFormat.blockBytes
         self.segments[segment].endBlock = block + bytes.count / JournalFormat.blockBytes
         self.recycle()
-        return Plan(file: file, isNew: isNew, offset: block * JournalFormat.blockBytes, bytes: bytes)
+        return Plan(
+            file: file, isNew: isNew, fileBlocks: self.currentBlocks, offset: block * JournalFormat.blockBytes,
+            bytes: bytes)
     }
 
     /// The next batch begins a segment, and so repeats what every group needs to be known by.
@@ -326,5 +333,5 @@ package struct JournalWriter: Sendable {
     package var freeFiles: Int { self.free.count }
 
     /// Half of the current segment is used, or there is none: the next one is near.
-    package var isPastHalf: Bool { self.block.map { $0 * 2 >= self.segmentBlocks } ?? true }
+    package var isPastHalf: Bool { self.block.map { $0 * 2 >= self.currentBlocks } ?? true }
 }
