@@ -184,6 +184,13 @@ extension Runtime {
             self.logger.critical(
                 "replicas of a group differ and no majority says which is right: nothing is served until one does",
                 metadata: ["group": "\(group)", "index": "\(index)"])
+        case .logClosed(let group, let bytes):
+            self.logger.error(
+                "no snapshot can be written, or none is confirmed, and the log is near its limit: writes are refused",
+                metadata: ["group": "\(group)", "bytes": "\(bytes)"])
+        case .logOpened(let group, let bytes):
+            self.logger.notice(
+                "the log has room again", metadata: ["group": "\(group)", "bytes": "\(bytes)"])
         case .snapshotUnconfirmed(let group, let index):
             self.logger.warning(
                 "a snapshot counts though no majority has said that it has the same",

@@ -48,6 +48,7 @@ extension Runtime: RedisBackend {
         switch admission {
         case .accepted: .accepted
         case .busy: .busy
+        case .logFull: .logFull
         case .outOfMemory: .outOfMemory
         case .tooLarge: .tooLarge
         case .diverged: .diverged

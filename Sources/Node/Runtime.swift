@@ -75,6 +75,7 @@ final class Runtime {
         core.wall = Clock.wall
         core.requestTimeout = .milliseconds(UInt64(parts.configuration.requestTimeoutMilliseconds))
         core.checkpointBytes = parts.configuration.checkpointBytes
+        core.maxLogBytes = parts.configuration.maxLogBytes
         core.journalBytes = parts.journalBytes
         core.checkpointInterval = .seconds(UInt64(parts.configuration.checkpointSeconds))
         core.maxMemory = parts.configuration.maxMemory

@@ -16,6 +16,8 @@ package struct ServerConfiguration: Sendable {
     /// Bytes of state past which growing writes are refused.
     package var maxMemory: Int
     package var maxClients: Int
+    /// Bytes of log in memory: a quarter of the state's, within bounds.
+    package var maxLogBytes: Int { min(max(self.maxMemory / 4, 64 << 20), 1 << 30) }
     package var requestTimeoutMilliseconds: Int
     package var segmentBytes: Int
     package var checkpointBytes: Int

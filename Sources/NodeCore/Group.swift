@@ -42,6 +42,7 @@ final class Group {
     /// The last entry with a client's or a run's doing in it, to know whether a checkpoint has anything new.
     var lastEffectiveIndex: LogIndex = 0
     var checkpoint = Checkpoint()
+    var bound = LogBound()
     /// Of the newest snapshot that the journal durably names; 0: none.
     var namedIndex: LogIndex = 0
     var incoming: IncomingSnapshot?
@@ -102,6 +103,8 @@ struct Checkpoint {
     /// Being serialised or written.
     var running: SnapshotMark?
     var isSerialised = false
+    /// At no checkpoint of the log: nobody else has one there, to say that it is right.
+    var isForced = false
     var blocksInFlight = 0
     /// Durable here, oldest first, and not yet known to be what a majority has: they do not count so far.
     var pending: [PendingSnapshot] = []

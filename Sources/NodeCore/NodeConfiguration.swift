@@ -25,6 +25,10 @@ package struct NodeConfiguration: Sendable {
     /// Bytes of log, in memory or in the journal, after which the leader proposes a checkpoint; more where the state is
     /// large.
     package var checkpointBytes = 64 << 20
+    /// Bytes of log in memory, of the cache's group, beyond which no entry is taken in.
+    package var maxLogBytes = 1 << 30
+    /// The same of the system group, whose entries are few.
+    package var maxSystemLogBytes: Int { min(self.maxLogBytes, 64 << 20) }
     /// What the journal holds at the start.
     package var journalBytes = 0
     /// Time after which it does, where there is anything new.
@@ -74,6 +78,8 @@ package enum Admission: Sendable {
     case accepted
     /// The window is full: nothing was taken.
     case busy
+    /// The log is near its limit, as no snapshot can be written: nothing was taken.
+    case logFull
     /// Past `maxMemory`, and the command may grow the state: nothing was taken.
     case outOfMemory
     /// It is larger than `maxCommandBytes`: nothing was taken.

@@ -56,7 +56,7 @@ extension NodeCore {
     /// checkpoints do not write several times what the log does; up to a limit, as the log is held in memory until then.
     private func logDistance(of group: Group) -> Int {
         let bytes = self.configuration.checkpointBytes
-        return min(max(bytes, group.checkpoint.durableSize), bytes * 4)
+        return min(max(bytes, group.checkpoint.durableSize), bytes * 4, self.maxLogBytes(of: group) / 4)
     }
 
     /// Bytes of journal from one checkpoint to the next: small batches take several times their log's bytes. As much as the
@@ -84,6 +84,7 @@ extension NodeCore {
             membership: group.replica.membership(at: entry.index))
         group.checkpoint.running = mark
         group.checkpoint.isSerialised = false
+        group.checkpoint.isForced = false
         group.checkpoint.runningSize = 0
         group.checkpoint.blocksInFlight = 0
         self.effects.events.append(.checkpointBegun(group.id, entry.index))
@@ -170,9 +171,12 @@ extension NodeCore {
     package func snapshotDurable(_ id: GroupID, index: LogIndex, digest: Hash128) {
         guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
         group.checkpoint.running = nil
-        self.noteSnapshot(
-            PendingSnapshot(mark: mark, size: group.checkpoint.runningSize, began: group.checkpoint.lastAt),
-            digest: digest, of: group)
+        self.snapshotTried(group, isDurable: true)
+        let pending = PendingSnapshot(
+            mark: mark, size: group.checkpoint.runningSize, began: group.checkpoint.lastAt)
+        guard group.checkpoint.isForced else { return self.noteSnapshot(pending, digest: digest, of: group) }
+        // Doubts have come up meanwhile: then the log since the snapshot before is what tells.
+        if group.divergence == nil { self.adoptUnconfirmed(pending, of: group) }
     }
 
     /// The disk refused. The log stays as it is; the next checkpoint tries again.
@@ -181,6 +185,7 @@ extension NodeCore {
         if !group.checkpoint.isSerialised, case .cache(let cache) = group.machine { cache.cancelCheckpoint() }
         group.checkpoint.running = nil
         group.checkpoint.isSerialised = true
+        self.snapshotTried(group, isDurable: false)
     }
 
     /// A snapshot is the newest that counts: the journal is told, and entries that nobody near needs go.
@@ -201,13 +206,13 @@ extension NodeCore {
                 wanted = min(wanted, snapshot ?? group.replica.matchIndex(of: peer.member))
             }
         }
+        let reach = min(self.configuration.checkpointBytes * 2, self.maxLogBytes(of: group) / 4)
         var index = mark.index
         var bytes = 0
         while index >= group.replica.log.firstIndex {
             bytes += group.replica.log.entry(at: index).payload.count + 256
             guard
-                bytes < self.configuration.checkpointBytes / 16
-                    || (index > wanted && bytes < self.configuration.checkpointBytes * 2)
+                bytes < min(self.configuration.checkpointBytes / 16, reach) || (index > wanted && bytes < reach)
             else { break }
             index -= 1
         }

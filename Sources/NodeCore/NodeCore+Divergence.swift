@@ -105,9 +105,14 @@ extension NodeCore {
         }
         self.judge(group)
         if group.checkpoint.pending.count > Self.maxPending, group.divergence == nil {
-            self.effects.events.append(.snapshotUnconfirmed(group.id, pending.mark.index))
-            self.adoptPending(pending, of: group)
+            self.adoptUnconfirmed(pending, of: group)
         }
+    }
+
+    /// It counts all the same.
+    func adoptUnconfirmed(_ pending: PendingSnapshot, of group: Group) {
+        self.effects.events.append(.snapshotUnconfirmed(group.id, pending.mark.index))
+        self.adoptPending(pending, of: group)
     }
 
     private func adoptPending(_ pending: PendingSnapshot, of group: Group) {

@@ -12,6 +12,9 @@ package struct ReplicaInspection: Sendable {
     /// Last index that is gone from memory.
     package var base: LogIndex
     package var last: LogIndex
+    /// Bytes of log in memory, about, and its limit.
+    package var logBytes: Int
+    package var maxLogBytes: Int
     /// Of the committed membership; none while a change is under way.
     package var voters: [MemberID]
     /// Of a leader: its commit index is the group's.
@@ -24,6 +27,7 @@ extension NodeCore {
         return ReplicaInspection(
             role: group.replica.role, term: group.replica.term, commit: group.replica.commitIndex,
             applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex,
+            logBytes: group.replica.log.memoryBytes, maxLogBytes: group.replica.configuration.maxLogBytes,
             voters: group.replica.isMembershipChanging ? [] : group.replica.membership.voters,
             hasCommittedInTerm: group.replica.hasCommittedInTerm)
     }

@@ -11,6 +11,7 @@ extension NodeCore {
         let served: (leader: NodeID, term: Term)? = group.replica.isRecovering ? nil : leader.map { ($0, term) }
         if served?.leader != group.servedBy?.leader || served?.term != group.servedBy?.term {
             group.servedBy = served
+            group.bound.refusedUntil = nil
             if served != nil {
                 // To whoever leads now, from the oldest without an outcome on.
                 if group.origin.state == .opening { group.origin.state = .closed }

@@ -79,6 +79,8 @@ extension NodeCore {
             self.receiveSnapshotWanted(id, atLeast: atLeast, from: member)
         case .checkpointWanted(let id):
             self.receiveCheckpointWanted(id)
+        case .writesRefused(let id, let term):
+            self.receiveWritesRefused(id, term: term, from: member)
         case .stateDigest(let said):
             self.receiveStateDigest(said, from: member)
         }

@@ -63,6 +63,7 @@ extension NodeCore {
         if group.divergence?.isStuck ?? false { return .diverged }
         switch kind {
         case .write:
+            guard !self.refusesWrites(group) else { return .logFull }
             guard group.origin.outstandingCommands < self.configuration.maxOutstandingCommands,
                 group.origin.outstandingBytes < self.configuration.maxOutstandingBytes
             else { return .busy }
@@ -155,7 +156,8 @@ extension NodeCore {
             }
             group.reads.removeFirst()
         }
-        if group.origin.isStalled(now: self.now, limit: .seconds(1)) {
+        // What waits here to be proposed is not lost.
+        if group.origin.isStalled(now: self.now, limit: .seconds(1)), group.queue.isEmpty {
             if group.origin.state == .opening { group.origin.state = .closed }
             group.origin.resend(toNewLeader: false, now: self.now)
         }
@@ -193,6 +195,7 @@ extension NodeCore {
         case .open:
             group.origin.takeUnsent { block in
                 if served.leader == me {
+                    guard group.queuedBytes < self.configuration.maxOutstandingBytes else { return false }
                     group.queue.append(block)
                     group.queuedBytes += block.commands.count
                 } else {

@@ -98,8 +98,11 @@ package final class NodeCore {
         let hashKey = HashKey(configuration.cluster)
         for id in [GroupID.system, GroupID.default] {
             let group = recovered[id]
-            let replica = ReplicaConfiguration(
+            var replica = ReplicaConfiguration(
                 group: id, me: configuration.me, hashKey: hashKey, seed: self.random.next())
+            replica.maxLogBytes = id == .system ? configuration.maxSystemLogBytes : configuration.maxLogBytes
+            replica.maxUncommittedBytes = min(replica.maxUncommittedBytes, replica.maxLogBytes / 4)
+            replica.maxMemoryBytes = min(replica.maxMemoryBytes, replica.maxLogBytes / 4)
             let restored = RestoredReplica(
                 hardState: group?.hardState ?? .initial, snapshot: group?.snapshot, entries: group?.entries ?? [],
                 membership: Membership(voters: configuration.founders), holes: group?.holes ?? [])
@@ -159,6 +162,7 @@ package final class NodeCore {
                 group.replica.wake(now: self.now, into: &group.effects)
             }
             self.expireRequests(of: group)
+            self.superviseLog(of: group)
             self.considerCheckpoint(of: group)
             self.considerAskingForCheckpoint(of: group)
             self.considerTime(of: group)

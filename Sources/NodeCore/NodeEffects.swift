@@ -147,6 +147,9 @@ package enum NodeEvent: Sendable {
     case divergenceEnded(GroupID, LogIndex)
     /// Replicas differ, no majority says which is right, and applying the log again did not tell.
     case divergenceStuck(GroupID, LogIndex)
+    /// The log comes near its limit, as no snapshot can be written or none is confirmed: writes are refused. Or no more.
+    case logClosed(GroupID, bytes: Int)
+    case logOpened(GroupID, bytes: Int)
     /// A snapshot counts without a majority's word, as the log cannot wait longer.
     case snapshotUnconfirmed(GroupID, LogIndex)
 }

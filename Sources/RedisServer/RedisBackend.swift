@@ -34,6 +34,8 @@ package enum Submission: Sendable {
     case accepted
     /// The window is full: nothing was taken.
     case busy
+    /// The log has no room until a snapshot is written: nothing was taken.
+    case logFull
     /// Past `max-memory`, and the command may grow the state: nothing was taken.
     case outOfMemory
     /// It is larger than what the node's log takes: nothing was taken.

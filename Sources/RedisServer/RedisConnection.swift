@@ -268,6 +268,8 @@ final class RedisConnection: ChannelInboundHandler {
             return
         case .busy:
             self.refuse("BUSY too many requests are under way: try again", command)
+        case .logFull:
+            self.refuse("BUSY nothing was written: the log is full until a snapshot can be written; try again", command)
         case .outOfMemory:
             self.refuse("OOM command not allowed when used memory > 'maxmemory'.", command)
         case .tooLarge:

@@ -48,7 +48,7 @@ public struct WriteTicket: Sendable, Equatable, BitwiseCopyable {
 public enum ProposeResult: Sendable, Equatable {
     case accepted(LogIndex)
     case notLeader
-    /// Too much waits to be committed.
+    /// Too much waits to be committed, or the log is at its limit.
     case full
     /// The log has holes to close first.
     case recovering

@@ -17,6 +17,10 @@ public struct Log: Sendable {
     public private(set) var holes: [Hole] = []
     /// Bytes of all payloads held.
     public private(set) var byteCount: Int
+    /// What an entry takes beside its payload, about.
+    static let entryOverhead = 256
+
+    static func memoryBytes(of entry: Entry) -> Int { entry.payload.count + Self.entryOverhead }
 
     /// - Parameters:
     ///   - entries: by index; where one is missing there is a hole.
@@ -50,6 +54,14 @@ public struct Log: Sendable {
         for hole in self.holes {
             if let hash = hole.previousHash { self.learn(hash, at: hole.index - 1) }
         }
+    }
+
+    /// What the log takes, about. O(1).
+    public var memoryBytes: Int { self.byteCount + self.entries.count * Self.entryOverhead }
+
+    /// Of that, what the entries after `index` take. O(those entries).
+    func memoryBytes(after index: LogIndex) -> Int {
+        self.entries[Int(max(index, self.baseIndex) - self.baseIndex)...].reduce(0) { $0 + Self.memoryBytes(of: $1) }
     }
 
     /// The first index that can be read.

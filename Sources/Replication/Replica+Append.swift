@@ -13,6 +13,8 @@ extension Replica {
         }
         if self.peers[at].next <= self.log.baseIndex, !self.peers[at].awaitsSnapshot {
             self.peers[at].state = .snapshot
+            // No answer is waited for, or the snapshot would be asked for again when it does not come.
+            self.peers[at].isProbing = false
             self.peers[at].inflight.removeAll(keepingCapacity: true)
             self.peers[at].inflightBytes = 0
             effects.snapshotsNeeded.append(self.peers[at].member)
@@ -153,7 +155,7 @@ extension Replica {
         }
         guard index > self.commitIndex, self.log.term(at: index) == self.term else { return }
         for committed in self.commitIndex + 1...index {
-            self.uncommitted = max(0, self.uncommitted - self.log.entry(at: committed).payload.count)
+            self.uncommitted = max(0, self.uncommitted - Log.memoryBytes(of: self.log.entry(at: committed)))
         }
         self.commitIndex = index
         self.hasCommittedInTerm = true
@@ -163,8 +165,9 @@ extension Replica {
     // MARK: Follower
 
     mutating func receiveAppend(
-        _ message: Message, _ append: Message.Append, now: Instant, into effects: inout Effects
+        _ message: Message, _ sent: Message.Append, now: Instant, into effects: inout Effects
     ) {
+        var append = sent
         if message.term < self.term {
             // The sender learns the term from the answer.
             let outcome = Message.AppendReply.Outcome.rejected(
@@ -181,6 +184,7 @@ extension Replica {
 
         let isNewRound = append.round > self.roundEchoed
         self.roundEchoed = max(self.roundEchoed, append.round)
+        self.cut(&append)
         guard self.log.isWhole else {
             return self.receiveAppendOverHoles(message, append, isNewRound: isNewRound, now: now, into: &effects)
         }
@@ -222,7 +226,10 @@ extension Replica {
         if append.commit > self.commitIndex { self.commitIndex = max(self.commitIndex, min(append.commit, upTo)) }
         if !hasAppended, upTo <= self.durableIndex {
             // Nothing to wait for. A commit index alone asks for no answer.
-            if isNewRound || !append.entries.isEmpty {
+            if append.entries.isEmpty, upTo == self.log.lastIndex, self.isLogFull {
+                // "It matches" would ask for more.
+                if isNewRound { self.answer(message.from, .following, round: append.round, into: &effects) }
+            } else if isNewRound || !append.entries.isEmpty {
                 self.answer(message.from, .matched(upTo), round: append.round, into: &effects)
             }
             return

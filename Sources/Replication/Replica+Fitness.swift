@@ -40,9 +40,6 @@ extension Replica {
 
     // MARK: Entries in memory
 
-    /// What an entry takes beside its payload, about.
-    static let entryOverhead = 256
-
     var hasRoomInMemory: Bool { self.fitness == .fit || self.memoryBytes < self.configuration.maxMemoryBytes }
 
     /// The leader goes on, and counts nothing: its window is the peer's way to hold it up, and the disk must not be.

@@ -180,7 +180,7 @@ extension Replica {
         effects.filled.append((entry.index, entry.payload.count))
         self.repairsWritten += 1
         self.repairs.append((entry.index, self.repairsWritten))
-        if self.fitness != .fit { self.memoryBytes += entry.payload.count + Self.entryOverhead }
+        if self.fitness != .fit { self.memoryBytes += Log.memoryBytes(of: entry) }
         if entry.kind == .membership, let membership = Membership(encoded: entry.payload) {
             let at = self.memberships.firstIndex { $0.index > entry.index } ?? self.memberships.count
             self.memberships.insert((entry.index, membership), at: at)

@@ -25,7 +25,7 @@ extension Replica {
     mutating func beginTerm(into effects: inout Effects) {
         self.uncommitted = 0
         for index in self.commitIndex..<self.log.lastIndex {
-            self.uncommitted += self.log.entry(at: index + 1).payload.count
+            self.uncommitted += Log.memoryBytes(of: self.log.entry(at: index + 1))
         }
         // Commits what stands before it, which may not be counted otherwise (dissertation, section 3.6.2).
         self.appendOwn(.empty, payload: [], wall: self.log.lastTime, into: &effects)
@@ -40,7 +40,7 @@ extension Replica {
             group: self.configuration.group, index: self.log.lastIndex + 1, term: self.term,
             time: max(self.log.lastTime, wall), kind: kind, payload: payload, previousHash: self.log.lastHash,
             key: self.configuration.hashKey)
-        self.uncommitted += payload.count
+        self.uncommitted += Log.memoryBytes(of: entry)
         self.append(entry, into: &effects)
         return entry.index
     }
@@ -53,7 +53,7 @@ extension Replica {
         defer { self.checkInvariants() }
         guard self.role == .leader, self.transfer == nil, self.fitness == .fit else { return .notLeader }
         guard !self.isRecovering else { return .recovering }
-        guard self.uncommitted < self.configuration.maxUncommittedBytes else { return .full }
+        guard self.uncommitted < self.configuration.maxUncommittedBytes, self.hasRoom(for: kind) else { return .full }
         return .accepted(self.appendOwn(kind, payload: payload, wall: wall, into: &effects))
     }
 

@@ -17,6 +17,9 @@ public struct ReplicaConfiguration: Sendable {
     public var maxUncommittedBytes = 64 << 20
     /// A replica on a sick disk takes in entries up to so many bytes. Its leader waits then.
     public var maxMemoryBytes = 64 << 20
+    /// Bytes of log in memory (`Log.memoryBytes`) beyond which no more entries are taken in, but for a leader's few small
+    /// ones that bring it to a snapshot.
+    public var maxLogBytes = 1 << 30
 
     public init(group: GroupID, me: MemberID, hashKey: HashKey, seed: UInt64) {
         self.group = group
@@ -300,7 +303,7 @@ public struct Replica: ~Copyable {
     mutating func append(_ entry: Entry, into effects: inout Effects) {
         self.log.append(entry)
         effects.writes.append(.append(entry))
-        if self.fitness != .fit { self.memoryBytes += entry.payload.count + Self.entryOverhead }
+        if self.fitness != .fit { self.memoryBytes += Log.memoryBytes(of: entry) }
         if entry.kind == .membership, let membership = Membership(encoded: entry.payload) {
             self.memberships.append((entry.index, membership))
             self.membershipChanged()

@@ -139,8 +139,8 @@ package struct Clients {
     mutating func lose(_ operation: Int) { self.operations[operation].outcome = .lost }
 
     /// The request was not taken.
-    mutating func withdraw(_ slot: Int) {
-        guard let operation = self.slots[slot].owed.popLast() else { return }
+    mutating func withdraw(_ operation: Int, of slot: Int) {
+        self.slots[slot].owed.removeAll { $0 == operation }
         self.answer(operation, .refused)
     }
 

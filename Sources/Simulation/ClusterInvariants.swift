@@ -45,7 +45,7 @@ struct ClusterInvariants {
     }
 
     /// Looks at one core after its turn.
-    mutating func check(_ core: NodeCore, of node: SimulatedNode) throws {
+    mutating func check(_ core: NodeCore, of node: SimulatedNode, maxLogBytes: Int) throws {
         for (at, group) in World.groups.enumerated() {
             guard let view = core.inspect(group) else { continue }
             if view.role == .leader {
@@ -62,10 +62,22 @@ struct ClusterInvariants {
                 }
             }
             node.wasLeader[at] = view.role == .leader
+            try self.checkLog(view, group, node, maxLogBytes)
             try self.checkCommitted(core, view, at, group, node)
             try self.checkState(core, view, at, group, node)
         }
     }
+
+    /// Twice the limit, as after a start; beyond it there may be one entry, and those few that a leader cannot do without.
+    private func checkLog(
+        _ view: ReplicaInspection, _ group: GroupID, _ node: SimulatedNode, _ limit: Int
+    ) throws {
+        guard view.logBytes > 2 * limit + Self.logSlack else { return }
+        throw Violation(
+            .logBounded, "node \(node.number) has \(view.logBytes) bytes of log in group \(group), of at most \(limit)")
+    }
+
+    private static let logSlack = 8 << 10
 
     /// A new leader has all that was committed in earlier terms.
     private func checkLeader(
@@ -125,6 +137,6 @@ struct ClusterInvariants {
 extension World {
     func checkInvariants(_ node: SimulatedNode) throws {
         guard let core = node.core else { return }
-        try self.invariants.check(core, of: node)
+        try self.invariants.check(core, of: node, maxLogBytes: self.maxLogBytes)
     }
 }

@@ -39,6 +39,7 @@ package enum FaultKind: String, Sendable, CaseIterable {
     case stateFlip = "state-flip"
     /// Within the bounds of `World+JournalRot`.
     case journalRot = "journal-rot"
+    case snapshotErrors = "snapshot-errors"
 }
 
 /// How a kind of fault comes into a run.
@@ -130,6 +131,10 @@ extension FaultKind {
             FaultDefinition(
                 weight: 3, explanation: "a segment of a journal at rest rots", inject: World.injectJournalRot,
                 isOptional: true)
+        case .snapshotErrors:
+            FaultDefinition(
+                weight: 6, explanation: "a disk takes no snapshots, for a while; all else it takes",
+                inject: World.injectSnapshotErrors, isOptional: true)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:
@@ -149,7 +154,7 @@ extension FaultKind {
 
     /// What ends the faults that are still under way, before progress is demanded; in this order.
     static var healings: [(World) -> () -> Void] {
-        [World.healPauses, World.healNetwork, World.healDisks, World.healSickDisks]
+        [World.healPauses, World.healNetwork, World.healDisks, World.healSickDisks, World.healSnapshotErrors]
     }
 
     /// What it does, in half a sentence.

@@ -15,6 +15,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case takesTheLeadersWord = "takes-the-leaders-word"
     case cutsAtBadChecksum = "cuts-at-bad-checksum"
     case deniesHoles = "denies-holes"
+    case keepsAllOfTheLog = "keeps-all-of-the-log"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -35,6 +36,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .cutsAtBadChecksum: "A log is cut at the first entry in the journal that does not check."
         case .deniesHoles:
             "A replica with a hole in its log votes and stands as if it had never had more than what is before it."
+        case .keepsAllOfTheLog: "The core is not told of the limit of the log in memory."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -46,6 +48,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .emptyDiskVotes: .wipes
         case .takesTheLeadersWord: .states
         case .cutsAtBadChecksum, .deniesHoles: .rot
+        case .keepsAllOfTheLog: .fullLogs
         default: FaultModel()
         }
     }

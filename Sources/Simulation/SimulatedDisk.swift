@@ -33,6 +33,9 @@ package final class SimulatedDisk {
     /// So many of the next syncs fail.
     package var failingSyncs = 0
     var condition = DiskCondition.well
+    /// Files of snapshots cannot be written.
+    var refusesSnapshots = false
+    var takesSnapshots: Bool { self.condition == .well && !self.refusesSnapshots }
 
     package init() {}
     package struct SyncFailed: Error {}

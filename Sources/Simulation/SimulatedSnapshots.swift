@@ -94,11 +94,11 @@ struct SimulatedSnapshots {
                 Writing(
                     group: group, mark: mark, name: name, file: file, framing: SnapshotFraming(header: header),
                     digest: SnapshotDigest(key: self.hashKey),
-                    hasFailed: self.disk.condition != .well))
+                    hasFailed: !self.disk.takesSnapshots))
             return nil
         case .block(let group, let bytes):
             if let at = self.writing.firstIndex(where: { $0.group == group }) {
-                if self.disk.condition != .well { self.writing[at].hasFailed = true }
+                if !self.disk.takesSnapshots { self.writing[at].hasFailed = true }
                 let framed = self.writing[at].framing.frame(bytes)
                 self.writing[at].digest.add(bytes)
                 self.disk.write(self.writing[at].file, framed, at: self.writing[at].file.bytes.count)
@@ -141,7 +141,7 @@ struct SimulatedSnapshots {
     private mutating func finish(_ group: GroupID) -> Done? {
         guard let at = self.writing.firstIndex(where: { $0.group == group }) else { return nil }
         let done = self.writing.remove(at: at)
-        guard !done.hasFailed, self.disk.condition == .well else {
+        guard !done.hasFailed, self.disk.takesSnapshots else {
             self.disk.remove(done.name)
             return .failed(group, done.mark.index)
         }
@@ -173,7 +173,7 @@ struct SimulatedSnapshots {
     private mutating func stage(_ piece: SnapshotPiece) -> Done {
         let index = piece.mark.index
         let part = Self.name(piece.group, index) + ".part"
-        guard self.disk.condition == .well else {
+        guard self.disk.takesSnapshots else {
             self.staging.removeAll { $0.group == piece.group }
             return .notStaged(piece.group, index)
         }

@@ -10,6 +10,8 @@ package enum SimulationInvariant: String, Sendable, CaseIterable {
     case committedEntriesStay
     /// Logs that have an entry of one index and term have the same entry there, and the same before it.
     case logMatching
+    /// A log in memory keeps within its limit.
+    case logBounded
     /// No replica finds its log contradicted by a leader's.
     case noDivergence
     /// Equal applied indexes, equal states.
@@ -125,6 +127,8 @@ package struct SimulationReport: Sendable {
     package var statesFlipped: Int
     package var statesDiverged: Int
     package var snapshotsUnconfirmed: Int
+    /// Times that a log came near its limit.
+    package var logsClosed: Int
     /// From the healing to full service with equal states.
     package var recovery: Nanoseconds
 }

@@ -20,6 +20,8 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case stateFlip = 80
         case stateDiverged, divergenceEnded, divergenceStuck, unconfirmed
         case journalRot = 96
+        case snapshotErrors = 104
+        case snapshotsTaken, logClosed, logOpened
     }
 
     /// Simulated time since the run began.
@@ -105,6 +107,10 @@ extension TraceEvent: CustomStringConvertible {
         case .divergenceStuck: "group \(GroupID(rawValue: self.a)): nobody knows whose state is right at \(self.b)"
         case .unconfirmed: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) counts unconfirmed"
         case .journalRot: "segment \(self.b) of its journal rots (\(self.a))"
+        case .snapshotErrors: "its disk takes no snapshots for \(self.a / 1_000_000) ms"
+        case .snapshotsTaken: "its disk takes snapshots again"
+        case .logClosed: "group \(GroupID(rawValue: self.a)): its log of \(self.b) bytes is near its limit"
+        case .logOpened: "group \(GroupID(rawValue: self.a)): its log of \(self.b) bytes has room again"
         case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }

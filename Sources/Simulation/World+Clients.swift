@@ -77,7 +77,11 @@ extension World {
             : command.withUnsafeBytes {
                 node.core!.submit(operation.kind == .get ? .read : .write, command: $0, from: operation.connection)
             }
-        if case .accepted = admission {} else { self.clients.withdraw(slot) }
+        if case .accepted = admission {
+        } else {
+            self.clients.withdraw(number, of: slot)
+            if self.clients.slots[slot].demand == number { self.clients.slots[slot].demand = nil }
+        }
         self.scheduleTurn(node)
     }
 

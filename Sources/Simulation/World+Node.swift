@@ -85,6 +85,7 @@ extension World {
         configuration.wall = node.wall(at: self.now)
         configuration.requestTimeout = self.requestTimeout
         configuration.checkpointBytes = self.checkpointBytes
+        if self.options.bug != .keepsAllOfTheLog { configuration.maxLogBytes = self.maxLogBytes }
         configuration.journalBytes = max(0, found.segments.count - 1) * SimulatedJournal.segmentBytes
         configuration.checkpointInterval = .milliseconds(1500)
         configuration.comparisonInterval = .seconds(4)
@@ -346,6 +347,10 @@ extension World {
             node.flipsOnDisk.remove(group)
             self.note(.divergenceEnded, node, raw(group), index)
         case .divergenceStuck(let group, let index): self.note(.divergenceStuck, node, raw(group), index)
+        case .logClosed(let group, let bytes):
+            self.counts.logsClosed += 1
+            self.note(.logClosed, node, raw(group), UInt64(bytes))
+        case .logOpened(let group, let bytes): self.note(.logOpened, node, raw(group), UInt64(bytes))
         case .snapshotUnconfirmed(let group, let index):
             if node.flips.contains(group) { node.flipsOnDisk.insert(group) }
             self.counts.unconfirmed += 1

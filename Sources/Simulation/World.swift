@@ -93,6 +93,7 @@ package final class World {
         var flips = 0
         var diverged = 0
         var unconfirmed = 0
+        var logsClosed = 0
     }
 
     // The shell's numbers.
@@ -187,7 +188,7 @@ package final class World {
             journalsRotten: self.counts.journalRots, holesFound: self.counts.holesFound,
             snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
             statesFlipped: self.counts.flips, statesDiverged: self.counts.diverged,
-            snapshotsUnconfirmed: self.counts.unconfirmed,
+            snapshotsUnconfirmed: self.counts.unconfirmed, logsClosed: self.counts.logsClosed,
             recovery: self.recoveredAt - self.healedAt)
         for operation in self.clients.operations {
             report.operations += 1

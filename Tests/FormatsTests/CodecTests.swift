@@ -185,6 +185,7 @@ import Testing
                     form: UInt8(truncatingIfNeeded: random.next()),
                     standing: StateDigest.Standing(rawValue: UInt8(1 + random.below(4)))!,
                     digest: Hash128(low: random.next(), high: random.next())))
+        case 26: return .writesRefused(group: group, term: random.next())
         default: return .runs(self.runs(&random))
         }
     }

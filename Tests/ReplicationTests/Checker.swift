@@ -82,6 +82,9 @@ struct Checker {
         if let fault = member.diskFaults.first { self.fail("\(member.id): \(fault)") }
         if let index = member.divergences.first { self.fail("\(member.id) sees a divergence at \(index)") }
 
+        // Twice the limit after a start; one entry more, and a leader's small ones.
+        let log = member.replica.log.memoryBytes
+        if log / 2 > member.configuration.maxLogBytes + 20 * 256 { self.fail("\(member.id) has \(log) bytes of log") }
         let whole = member.replica.durableIndex
         if let hole = member.disk.holes.keys.min(), hole <= whole {
             self.fail("\(member.id) holds \(whole) for durable, and its disk has a hole at \(hole)")

@@ -104,6 +104,7 @@ final class RandomCluster {
     private var isCut: [[Bool]]
     private var lastTicket: UInt64 = 0
     private var isCalm = false
+    private let isTight: Bool
     /// The turns as text, where a failed seed is told again.
     private let isTold: Bool
     private var story: [String] = []
@@ -124,6 +125,8 @@ final class RandomCluster {
         var discarded = 0
         var recovered = 0
         var lent = 0
+        /// Turns in which a log was full.
+        var full = 0
 
         static func + (a: Tally, b: Tally) -> Tally {
             Tally(
@@ -131,7 +134,7 @@ final class RandomCluster {
                 crashes: a.crashes + b.crashes, transfers: a.transfers + b.transfers, changes: a.changes + b.changes,
                 checkpoints: a.checkpoints + b.checkpoints, snapshots: a.snapshots + b.snapshots,
                 holes: a.holes + b.holes, filled: a.filled + b.filled, discarded: a.discarded + b.discarded,
-                recovered: a.recovered + b.recovered, lent: a.lent + b.lent)
+                recovered: a.recovered + b.recovered, lent: a.lent + b.lent, full: a.full + b.full)
         }
     }
 
@@ -140,10 +143,13 @@ final class RandomCluster {
     ///   - spares: nodes that are there and may become members.
     ///   - isMoving: members change all the time.
     ///   - isRotting: restarts find entries of their logs unreadable.
+    ///   - isTight: logs have little room, and nothing goes from one before it is full.
     init(
-        seed: UInt64, voters: Int, spares: Int, isMoving: Bool = false, isRotting: Bool = false, isTold: Bool = false
+        seed: UInt64, voters: Int, spares: Int, isMoving: Bool = false, isRotting: Bool = false, isTight: Bool = false,
+        isTold: Bool = false
     ) {
         self.seed = seed
+        self.isTight = isTight
         self.isTold = isTold
         self.random = Random(seed: seed)
         self.faults = Faults(&self.random, isMoving: isMoving, isRotting: isRotting)
@@ -162,7 +168,8 @@ final class RandomCluster {
             configuration.maxInflightAppends = 3
             configuration.maxInflightBytes = 1200
             configuration.maxAppendBytes = 400
-            configuration.maxUncommittedBytes = 200
+            configuration.maxUncommittedBytes = 1900
+            if isTight { configuration.maxLogBytes = 30 * 256 }
             self.members.append(
                 TestMember(member(number), founders: founders, configuration: configuration, now: self.now))
         }
@@ -212,6 +219,7 @@ final class RandomCluster {
         self.moveDisks()
         self.detect()
         if !self.isCalm { self.misbehave() }
+        if self.isTight { self.shortenLogs() }
         for member in self.members where member.isAlive {
             if let deadline = member.replica.deadline, deadline <= self.now {
                 member.replica.wake(now: self.now, into: &member.effects)
@@ -438,7 +446,7 @@ final class RandomCluster {
         }
         if self.random.chance(faults.transfer, in: 1000) { self.transfer() }
         if self.random.chance(faults.membership, in: 1000) { self.changeMembership() }
-        if self.random.chance(faults.checkpoint, in: 1000) { self.checkpoint(self.members[self.pick()]) }
+        if !self.isTight, self.random.chance(faults.checkpoint, in: 1000) { self.checkpoint(self.members[self.pick()]) }
         if self.random.chance(faults.reconnect, in: 1000) {
             let i = self.pick()
             let j = self.pick()
@@ -619,6 +627,14 @@ final class RandomCluster {
         let mark = member.mark(at: member.replica.commitIndex)
         self.tally.checkpoints += 1
         self.end(member, adding: TestMember.Batch(writes: [.snapshot(mark)], checkpoint: mark))
+    }
+
+    /// As the node's core does, in time.
+    private func shortenLogs() {
+        for member in self.members where member.isAlive && member.replica.isLogFull {
+            self.tally.full += 1
+            if self.random.chance(1, in: self.isCalm ? 20 : 100) { self.checkpoint(member) }
+        }
     }
 
     // MARK: Healing

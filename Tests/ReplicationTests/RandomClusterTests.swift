@@ -15,16 +15,18 @@ struct Seeds: Sendable, CustomTestStringConvertible {
 
 @Suite struct RandomClusterTests {
     private func run(
-        _ seeds: Seeds, voters: Int, spares: Int, turns: Int, isMoving: Bool = false, isRotting: Bool = false
+        _ seeds: Seeds, voters: Int, spares: Int, turns: Int, isMoving: Bool = false, isRotting: Bool = false,
+        isTight: Bool = false
     ) -> RandomCluster.Tally {
         var tally = RandomCluster.Tally()
         for seed in seeds.first..<seeds.first + seeds.count {
             let cluster = RandomCluster(
-                seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting)
+                seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting, isTight: isTight)
             if cluster.run(turns: turns) != nil {
                 // Once more, told.
                 let again = RandomCluster(
-                    seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting, isTold: true)
+                    seed: seed, voters: voters, spares: spares, isMoving: isMoving, isRotting: isRotting,
+                    isTight: isTight, isTold: true)
                 let story = again.run(turns: turns) ?? "seed \(seed) fails only once: it is not deterministic"
                 Issue.record(Comment(rawValue: story))
                 return tally
@@ -76,6 +78,16 @@ struct Seeds: Sendable, CustomTestStringConvertible {
     @Test(arguments: Seeds.batches(from: 50_001, count: 100, of: 20)) func movingMembersWithHoles(_ seeds: Seeds) {
         let tally = self.run(seeds, voters: 3, spares: 3, turns: 500, isMoving: true, isRotting: true)
         #expect(tally.holes > 0 && tally.filled > 0 && tally.changes > 0, "\(tally)")
+    }
+
+    @Test(arguments: Seeds.batches(from: 60_001, count: 160, of: 20)) func logsWithLittleRoom(_ seeds: Seeds) {
+        let tally = self.run(seeds, voters: 3, spares: 1, turns: 600, isTight: true)
+        #expect(tally.full > 20 * Int(seeds.count) && tally.snapshots > 0 && tally.checkpoints > 0, "\(tally)")
+    }
+
+    @Test(arguments: Seeds.batches(from: 70_001, count: 80, of: 20)) func logsWithHolesAndLittleRoom(_ seeds: Seeds) {
+        let tally = self.run(seeds, voters: 3, spares: 1, turns: 600, isRotting: true, isTight: true)
+        #expect(tally.full > 0 && tally.holes > 0 && tally.filled > 0, "\(tally)")
     }
 
     /// The same seed gives the same run.

@@ -169,6 +169,7 @@ import Testing
                 .leaderCompleteness, .committedEntriesStay, .logMatching, .noAcknowledgedWriteLost, .noDivergence,
                 .durableStateSurvives, .linearizability,
             ]
+        case .keepsAllOfTheLog: [.logBounded]
         case .breaksInvariant: []
         }
     }

@@ -38,6 +38,10 @@ extension CoreCluster {
             core.snapshotBlockWritten(group)
         case .finish(let group):
             let last = self.disks[node]!.files[group]!.count - 1
+            if self.failsSnapshots.contains(node) {
+                let mark = self.disks[node]!.files[group]!.removeLast().mark
+                return core.snapshotFailed(group, index: mark.index)
+            }
             self.disks[node]!.files[group]![last].isWhole = true
             let file = self.disks[node]!.files[group]![last]
             core.snapshotDurable(group, index: file.mark.index, digest: file.digest)
@@ -49,6 +53,9 @@ extension CoreCluster {
                 group, index: index, offset: offset, size: UInt64(bytes?.count ?? 0),
                 bytes: bytes.map { Array($0[Int(offset)...]) }, for: member)
         case .stage(let piece, _):
+            if self.failsSnapshots.contains(node) {
+                return core.snapshotNotStaged(piece.group, index: piece.mark.index)
+            }
             guard piece.bytes.count == Int(piece.size), let read = try? SnapshotFormat.read(piece.bytes) else {
                 fatalError("a whole file in one piece")
             }

@@ -38,6 +38,10 @@ final class CoreCluster {
     var batchBytes: [UInt32: Int] = [:]
     /// Checkpoints are this far apart, where there is anything new.
     var checkpointInterval = Nanoseconds.seconds(1_000_000)
+    /// Bytes of log in memory.
+    var maxLogBytes = 1 << 30
+    /// Nodes whose disks take no snapshots.
+    var failsSnapshots: Set<UInt32> = []
     /// What a node's message becomes on its way; nil: it is lost.
     var onTheWay: (UInt32, PeerMessage) -> PeerMessage? = { $1 }
     private(set) var replies: [ClientID: [String]] = [:]
@@ -75,6 +79,7 @@ final class CoreCluster {
         configuration.wall = self.wall
         configuration.cacheShards = 4
         configuration.checkpointInterval = self.checkpointInterval
+        configuration.maxLogBytes = self.maxLogBytes
         self.cores[node] = NodeCore(
             configuration, recovered: disk.groups, detector: FailureDetector(.init()), now: self.now)
         let core = self.cores[node]!
@@ -301,7 +306,7 @@ final class CoreCluster {
         let admission = command.withUnsafeBytes { self.cores[node]!.submit(kind, command: $0, from: client) }
         switch admission {
         case .accepted: break
-        case .busy, .outOfMemory, .tooLarge, .diverged:
+        case .busy, .logFull, .outOfMemory, .tooLarge, .diverged:
             self.replies[client, default: []].append("refused: \(admission)")
         }
     }

@@ -23,6 +23,8 @@ public enum PeerMessage: Sendable, Equatable {
     case snapshotWanted(group: GroupID, atLeast: LogIndex)
     /// Asks the group's leader for a new checkpoint: the sender's newest snapshot is bad, and nobody has another copy.
     case checkpointWanted(group: GroupID)
+    /// The group's leader has no room for more log, and refuses clients' writes.
+    case writesRefused(group: GroupID, term: Term)
     /// What the sender's state at a checkpoint is, for everyone to compare with theirs.
     case stateDigest(StateDigest)
 }

@@ -35,6 +35,7 @@ public enum WireCodec {
         case entriesWanted = 44
         case entries = 45
         case stateDigest = 46
+        case writesRefused = 47
     }
 
     // MARK: Encoding
@@ -106,6 +107,10 @@ public enum WireCodec {
         case .checkpointWanted(let group):
             out.append(Kind.checkpointWanted.rawValue)
             out.append(littleEndian: group.rawValue)
+        case .writesRefused(let group, let term):
+            out.append(Kind.writesRefused.rawValue)
+            out.append(littleEndian: group.rawValue)
+            out.append(littleEndian: term)
         case .stateDigest(let state):
             out.append(Kind.stateDigest.rawValue)
             out.append(littleEndian: state.group.rawValue)
@@ -305,6 +310,8 @@ public enum WireCodec {
             return .snapshotWanted(group: group, atLeast: try reader.read(UInt64.self))
         case .checkpointWanted:
             return .checkpointWanted(group: group)
+        case .writesRefused:
+            return .writesRefused(group: group, term: try reader.read(UInt64.self))
         case .stateDigest:
             let index = try reader.read(UInt64.self)
             let entryHash = try reader.hash()
@@ -420,7 +427,7 @@ public enum WireCodec {
             }
             return .entries(answers)
         case .forward, .snapshot, .snapshotReply, .advanceTime, .copies, .copiesReply, .transfer, .runs,
-            .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted, .stateDigest:
+            .snapshotBlocksWanted, .snapshotBlocks, .snapshotWanted, .checkpointWanted, .stateDigest, .writesRefused:
             throw MalformedBytes("not a replica's message")
         }
     }
