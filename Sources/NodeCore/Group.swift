@@ -16,7 +16,9 @@ final class Group {
     var replica: Replica
     /// What the replica wants done, gathered over a turn.
     var effects = Effects()
-    var machine: StateMachine
+    var machine: StateMachine { didSet { self.stateVersion += 1 } }
+    /// Counts the states that took the place of one before.
+    private(set) var stateVersion: UInt64 = 0
     var sessions = SessionTable()
     var appliedIndex: LogIndex = 0
     var appliedTime = WallTime(nanoseconds: 0)

@@ -19,6 +19,8 @@ package struct ReplicaInspection: Sendable {
     package var voters: [MemberID]
     /// Of a leader: its commit index is the group's.
     package var hasCommittedInTerm: Bool
+    /// Another one where the state was made anew, or another one took its place.
+    package var stateVersion: UInt64
 }
 
 extension NodeCore {
@@ -29,7 +31,7 @@ extension NodeCore {
             applied: group.appliedIndex, base: group.replica.log.baseIndex, last: group.replica.lastIndex,
             logBytes: group.replica.log.memoryBytes, maxLogBytes: group.replica.configuration.maxLogBytes,
             voters: group.replica.isMembershipChanging ? [] : group.replica.membership.voters,
-            hasCommittedInTerm: group.replica.hasCommittedInTerm)
+            hasCommittedInTerm: group.replica.hasCommittedInTerm, stateVersion: group.stateVersion)
     }
 
     /// The hash of the entry at an index, and so of all before it; nil where it is not in memory. O(1).

@@ -126,7 +126,7 @@ struct ClusterInvariants {
     ) throws {
         guard view.applied > node.checkedApplied[at] else { return }
         node.checkedApplied[at] = view.applied
-        guard !node.flips.contains(group), let digest = core.stateDigest(group) else { return }
+        guard node.wrongStates[group] == nil, let digest = core.stateDigest(group) else { return }
         let place = Place(group: group, index: view.applied, term: 0)
         if let known = self.digests.updateValue(digest, forKey: place), known != digest {
             throw Violation(.equalStates, "node \(node.number) has another state at \(view.applied) of group \(group)")

@@ -86,16 +86,17 @@ final class SimulatedNode {
     var isDamaged: Bool { self.lostMember != nil }
     /// All incidents that its disk has held in the file of them: none of them may be missing in the end.
     var notedIncidents: [UInt64: OpenIncidents.Word] = [:]
-    /// Groups whose state here is wrong, as nobody has found out yet or set right.
-    var flips: Set<GroupID> = []
-    /// Of them those whose wrong state has come to count on the disk.
-    var flipsOnDisk: Set<GroupID> = []
+    /// Groups whose state here went wrong, as nobody has found out yet or set right.
+    var wrongStates: [GroupID: WrongState] = [:]
+    /// Snapshots of such a state that came to count, as nobody said what it is to be: the next start reads them back.
+    var wrongFiles: [GroupID: WrongFile] = [:]
     /// Its journal has been hit by rot, and may still be damaged.
     var hasJournalRot = false
     /// Blocks of its journal that are what rot made of them, until they are written again. They may lie where nothing
     /// reads them yet.
     var rottenBlocks: [RottenBlock] = []
-    /// Snapshots that older marks name again, since rot took the newest mark, and whose files were deleted long ago.
+    /// Snapshots that the journal may name and whose files are gone: older marks name them again, since rot took the newest
+    /// mark; or they were put aside, as a majority has another state there.
     var goneSnapshots: [GroupID: LogIndex] = [:]
     /// Its journal was hit by one bad sector alone, since its journal was last without damage.
     var wasHitBySingleRot = false

@@ -97,7 +97,7 @@ extension World {
             throw Violation(.repliesInOrder, "operation \(number) (\(kind)) is answered with \(Self.text(reply))")
         }
         // What a wrong state answers counts as no answer.
-        let isExposed = self.nodes[self.clients.slots[slot].node].flips.contains(.default)
+        let isExposed = self.nodes[self.clients.slots[slot].node].wrongStates[.default] != nil
         switch outcome {
         case .done, .number, .value:
             if isExposed { self.clients.lose(number) } else { self.clients.answer(number, outcome) }

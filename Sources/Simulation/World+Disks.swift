@@ -58,7 +58,7 @@ extension World {
             node.lostMember = node.member
             node.image = nil
         } else {
-            guard !node.isDamaged, !self.hasRot(node), node.lastRun > 0 else { return }
+            guard !node.isDamaged, !self.hasRot(node), !self.isWrong(node), node.lastRun > 0 else { return }
             self.takeDown(node, &draw)
             node.image = DiskImage(
                 disk: node.disk.copy(), member: node.member, run: node.lastRun, expected: node.expected)
@@ -81,7 +81,7 @@ extension World {
         guard !self.isDemoted(node) else { return false }
         // A snapshot that rots may be one of the copies that are left.
         let damaged = self.nodes.reduce(0) {
-            let isWrong = $1.isDamaged || !$1.flips.isEmpty || self.hasRot($1) || self.isDemoted($1)
+            let isWrong = $1.isDamaged || self.isWrong($1) || self.hasRot($1) || self.isDemoted($1)
             return $0 + ($1 === node || isWrong ? 1 : 0)
         }
         return damaged * 2 < self.nodes.count

@@ -30,7 +30,7 @@ extension World {
             self.enter(.settling)
         case .settling:
             guard self.isSettled, self.hasAllVoters, self.isLedgerComplete,
-                self.nodes.allSatisfy({ $0.flips.isEmpty && $0.core!.isReady }), self.isClean
+                self.nodes.allSatisfy({ !self.isWrong($0) && $0.core!.isReady }), self.isClean
             else { break }
             self.recoveredAt = self.now
             self.enter(.done)
@@ -83,7 +83,8 @@ extension World {
                 text += "last \(group.last) commit \(group.commit) applied \(group.applied)"
             }
             text += "; incidents followed \(core.followedIncidents), lacking \(self.lackingIncidents(of: node))"
-            if !node.flips.isEmpty { text += "; wrong \(node.flips.map { "\($0)" }.sorted())" }
+            if !node.wrongStates.isEmpty { text += "; wrong \(node.wrongStates.keys.map { "\($0)" }.sorted())" }
+            if !node.wrongFiles.isEmpty { text += "; wrong on disk \(node.wrongFiles.keys.map { "\($0)" }.sorted())" }
             text += "; incarnation \(node.member.incarnation), open lost disks \(core.lostDisksOpen)"
             let links = self.nodes.filter { node.peers[$0.index].link != nil }.map { "\($0.number)" }
             text += "; connected to \(links.joined(separator: ", "))"

@@ -183,7 +183,7 @@ extension World {
     private var isOnlyJournalRot: Bool {
         self.nodes.count > 1
             && self.nodes.allSatisfy {
-                !$0.isDamaged && $0.flips.isEmpty && !self.hasSnapshotRot($0) && !self.isDemoted($0)
+                !$0.isDamaged && !self.isWrong($0) && !self.hasSnapshotRot($0) && !self.isDemoted($0)
             }
     }
 
@@ -225,7 +225,11 @@ extension World {
 
     /// A start read a damaged journal: the marks that it found may be older than those that were durable.
     func noteGoneSnapshots(_ node: SimulatedNode, _ found: RecoveredJournal, expected: DurableState) {
-        node.goneSnapshots = [:]
+        // What was put aside is still gone.
+        node.goneSnapshots = node.goneSnapshots.filter {
+            found[$0.key]?.snapshot?.index == $0.value
+                && node.disk.file(SimulatedSnapshots.name($0.key, $0.value)) == nil
+        }
         for (id, state) in expected.groups {
             guard let index = found[id]?.snapshot?.index, index < state.snapshot,
                 node.disk.file(SimulatedSnapshots.name(id, index)) == nil
@@ -239,6 +243,7 @@ extension World {
         guard !node.goneSnapshots.isEmpty, let core = node.core else { return }
         node.goneSnapshots = node.goneSnapshots.filter { group, index in
             core.namedSnapshots.contains { $0.0 == group && $0.1.index == index }
+                && node.disk.file(SimulatedSnapshots.name(group, index)) == nil
         }
     }
 

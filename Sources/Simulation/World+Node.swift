@@ -143,7 +143,7 @@ extension World {
         node.isPaused = false
         node.deferred.removeAll()
         node.core = nil
-        node.flips = node.flipsOnDisk
+        node.wrongStates = [:]
     }
 
     /// The process ends by itself, in good order: what was submitted to its journal is written.
@@ -269,13 +269,17 @@ extension World {
             try self.clientAnswered(reply.client, bytes)
             if self.options.bug == .repliesTwice { try self.clientAnswered(reply.client, bytes) }
         }
-        for action in core.effects.snapshots { self.add(.action(action), to: node) }
+        for action in core.effects.snapshots {
+            if case .setAside(let group, let index) = action { self.noteSetAside(node, group, index) }
+            self.add(.action(action), to: node)
+        }
         if let (bytes, version) = core.effects.peerRuns { self.add(.peerRuns(bytes, version: version), to: node) }
         if let (bytes, number) = core.effects.openIncidents {
             self.add(.openIncidents(bytes, number: number), to: node)
         }
         for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
         for event in core.effects.events { try self.took(event, node) }
+        self.forgetStatesMadeAnew(of: node)
         let wantsTurn = core.effects.wantsTurn
         core.effects.removeAll()
         if wantsTurn { self.scheduleTurn(node) }
@@ -293,11 +297,11 @@ extension World {
         case .trusted(let peer): self.note(.trusted, node, UInt64(peer.rawValue))
         case .checkpointDone(let group, let index):
             self.counts.checkpoints += 1
+            self.noteCheckpoint(node, group, index)
             self.note(.checkpoint, node, raw(group), index)
         case .snapshotInstalled(let group, let index):
             self.counts.installed += 1
-            // Another state took the wrong one's place.
-            if !node.flipsOnDisk.contains(group) { node.flips.remove(group) }
+            self.noteInstalled(node, group, index)
             self.note(.installed, node, raw(group), index)
         case .diskLost(let peer, let run):
             guard node.isDamaged else {
@@ -343,8 +347,6 @@ extension World {
             node.checkedApplied[group == .system ? 0 : 1] = 0
             self.note(.stateDiverged, node, raw(group), index)
         case .divergenceEnded(let group, let index):
-            node.flips.remove(group)
-            node.flipsOnDisk.remove(group)
             self.note(.divergenceEnded, node, raw(group), index)
         case .divergenceStuck(let group, let index): self.note(.divergenceStuck, node, raw(group), index)
         case .logClosed(let group, let bytes):
@@ -352,7 +354,6 @@ extension World {
             self.note(.logClosed, node, raw(group), UInt64(bytes))
         case .logOpened(let group, let bytes): self.note(.logOpened, node, raw(group), UInt64(bytes))
         case .snapshotUnconfirmed(let group, let index):
-            if node.flips.contains(group) { node.flipsOnDisk.insert(group) }
             self.counts.unconfirmed += 1
             self.note(.unconfirmed, node, raw(group), index)
         case .checkpointBegun, .snapshotSent, .handedOver, .snapshotLost, .fileDamaged, .journalDamaged,

@@ -93,7 +93,7 @@ extension World {
         // A replica whose state is wrong may have to be given another's snapshot.
         for node in self.nodes { self.forgetGoneSnapshots(of: node) }
         let lost = self.nodes.filter {
-            $0.isDamaged || !$0.flips.isEmpty || self.hasJournalRot($0) || !$0.goneSnapshots.isEmpty
+            $0.isDamaged || self.isWrong($0) || self.hasJournalRot($0) || !$0.goneSnapshots.isEmpty
         }.map(\.index)
         let damaged = Set(rotten.map(\.node)).union(lost).union([node.index])
         if damaged.count * 2 < self.nodes.count { return true }
@@ -108,6 +108,7 @@ extension World {
         node.hasJournalRot = false
         node.rottenBlocks = []
         node.goneSnapshots = [:]
+        node.wrongFiles = [:]
         node.wasHitBySingleRot = false
     }
 
@@ -130,7 +131,7 @@ extension World {
     }
 
     /// The newest that a node's journal names for certain.
-    private func namedSnapshot(of group: GroupID, on node: Int) -> LogIndex {
+    func namedSnapshot(of group: GroupID, on node: Int) -> LogIndex {
         let node = self.nodes[node]
         let states = node.isRunning ? node.journal.map { [$0.durable] } ?? [] : node.expected
         return states.map { state in state.groups.first { $0.id == group }?.state.snapshot ?? 0 }.min() ?? 0

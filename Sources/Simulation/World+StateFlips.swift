@@ -4,11 +4,27 @@ import Formats
 import NodeCore
 import Replication
 
+/// A state that went wrong in memory.
+struct WrongState {
+    /// `ReplicaInspection.stateVersion` of it: one that is made anew has another.
+    let version: UInt64
+    /// What was applied when it went wrong: the snapshot of a later checkpoint has it.
+    let since: LogIndex
+}
+
+/// A snapshot of a wrong state.
+struct WrongFile {
+    let index: LogIndex
+    let file: SimulatedDisk.File
+}
+
 /// States that go wrong in memory: a bit of a value, or a command that nobody wrote. The replica serves what is wrong until
 /// the next checkpoint shows it, so the clients of its node count as told nothing meanwhile; that it differs is no news
 /// either. Then it is judged as any other.
 ///
 /// The atlas: the replicas that are wrong, the disks that are lost and the rotten snapshots are on a minority of the nodes.
+/// A replica is wrong until another state took the place of the one that went wrong, or a majority came to the same at a
+/// later checkpoint; and as long as its disk has a snapshot of a wrong state that counts.
 extension World {
     func injectStateFlip(_ draw: inout Random) {
         let node = self.anyNode(&draw)
@@ -32,7 +48,8 @@ extension World {
         guard isDone else { return }
         self.counts.flips += 1
         self.note(.stateFlip, node, group.rawValue, kind)
-        node.flips.insert(group)
+        let view = core.inspect(group)!
+        node.wrongStates[group] = WrongState(version: view.stateVersion, since: view.applied)
     }
 
     private static func madeUpIncident(_ number: UInt64) -> [UInt8] {
@@ -47,10 +64,58 @@ extension World {
 
     private func mayFlip(_ node: SimulatedNode) -> Bool {
         let wrong = self.nodes.reduce(0) {
-            let isWrong = $1.isDamaged || !$1.flips.isEmpty || self.hasRot($1) || self.isDemoted($1)
+            let isWrong = $1.isDamaged || self.isWrong($1) || self.hasRot($1) || self.isDemoted($1)
             return $0 + ($1 === node || isWrong ? 1 : 0)
         }
         return wrong * 2 < self.nodes.count
+    }
+
+    // MARK: What is wrong
+
+    /// A state in its memory is wrong, or a snapshot on its disk that counts.
+    func isWrong(_ node: SimulatedNode) -> Bool {
+        self.forgetWrongFiles(of: node)
+        return !node.wrongStates.isEmpty || !node.wrongFiles.isEmpty
+    }
+
+    /// After each turn: a state that was made anew is right. One that went wrong after it was compared, and before the
+    /// others' word came, is not.
+    func forgetStatesMadeAnew(of node: SimulatedNode) {
+        guard let core = node.core, !node.wrongStates.isEmpty else { return }
+        node.wrongStates = node.wrongStates.filter { core.inspect($0.key)?.stateVersion == $0.value.version }
+    }
+
+    /// A snapshot counts. Where a majority has the same, what it is of is right.
+    func noteCheckpoint(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex) {
+        guard let wrong = node.wrongStates[group] else { return }
+        if node.core?.ownDigest(group, at: index)?.standing == .confirmed {
+            if wrong.since < index { node.wrongStates[group] = nil }
+        } else if let file = node.disk.file(SimulatedSnapshots.name(group, index)) {
+            node.wrongFiles[group] = WrongFile(index: index, file: file)
+        }
+    }
+
+    /// A state was read back from a file, or received in one.
+    func noteInstalled(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex) {
+        self.forgetWrongFiles(of: node)
+        guard node.wrongFiles[group]?.index == index, let view = node.core?.inspect(group) else { return }
+        node.wrongStates[group] = WrongState(version: view.stateVersion, since: index)
+    }
+
+    /// Another file took the place of a wrong one, or nobody names it any more.
+    private func forgetWrongFiles(of node: SimulatedNode) {
+        guard !node.wrongFiles.isEmpty else { return }
+        node.wrongFiles = node.wrongFiles.filter { group, wrong in
+            node.disk.file(SimulatedSnapshots.name(group, wrong.index)) === wrong.file
+                && self.namedSnapshot(of: group, on: node.index) <= wrong.index
+                && node.core?.ownDigest(group, at: wrong.index)?.standing != .confirmed
+        }
+    }
+
+    /// A wrong file that the journal names goes aside.
+    func noteSetAside(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex) {
+        guard self.namedSnapshot(of: group, on: node.index) <= index else { return }
+        node.goneSnapshots[group] = index
     }
 
     // MARK: The planted bug
