@@ -1,3 +1,4 @@
+internal import CKintsugi
 import Glibc
 package import Replication
 
@@ -123,17 +124,20 @@ package final class CacheMachine {
         return hasher.finalize().low
     }
 
-    /// The hash of the key that a command most likely touches, its first argument, with the slot of its table asked for.
+    /// The hash of the key that a command most likely touches, its first argument, with the shard asked for.
     /// Of many commands in a row, those to come are announced a few ahead: the memory that each needs is scattered, and
     /// waiting for it is most of what a command costs. No effect on anything but time.
     package func announce(_ command: UnsafeRawBufferPointer) -> UInt64 {
         guard var reader = CommandReader(command), let key = reader.next() else { return 0 }
         let hash = self.hash(key)
-        self.shards[self.shardIndex(hash)].prefetchSlot(hash)
+        self.shards.withUnsafeBufferPointer { kintsugi_prefetch_line($0.baseAddress! + self.shardIndex(hash)) }
         return hash
     }
 
-    /// The second step, a few commands later: the slot is there, the record is asked for.
+    /// The second step, a few commands later: the shard is there, the slot in its table is asked for.
+    package func announceSlot(_ hash: UInt64) { self.shards[self.shardIndex(hash)].prefetchSlot(hash) }
+
+    /// The third step: the slot is there, the record is asked for.
     package func announceRecord(_ hash: UInt64) { self.shards[self.shardIndex(hash)].prefetchRecord(hash) }
 
     func shardIndex(_ hash: UInt64) -> Int { Int(hash & self.shardMask) }

@@ -53,7 +53,7 @@ struct Shard {
     }
 
     func prefetchSlot(_ hash: UInt64) {
-        if self.capacity > 0 { kintsugi_prefetch(self.slots! + Self.home(hash, self.capacity - 1)) }
+        if self.capacity > 0 { kintsugi_prefetch_line(self.slots! + Self.home(hash, self.capacity - 1)) }
     }
 
     func prefetchRecord(_ hash: UInt64) {

@@ -155,18 +155,21 @@ extension NodeCore {
     }
 }
 
-/// Runs ahead of the commands of a block that are being applied, and has the memory fetched that they will touch.
+/// Runs ahead of the commands of a block that are being applied, and has the memory fetched that they will touch. Each step
+/// needs what the one before has fetched: a command's key is hashed and its shard asked for, `pace` commands later the slot
+/// in the shard's table, as many later the record; and as many after that the command is applied.
 private struct Announcer {
-    private static let distance = 8
+    private static let distance = 16
+    private static let pace = 5
     private let cache: CacheMachine?
     private var ahead: ByteCursor
-    /// Hashes of the commands announced last, in a ring.
-    private var hashes: InlineArray<8, UInt64> = .init(repeating: 0)
+    /// Hashes of the commands announced last, in a ring; 0 where there is none.
+    private var hashes: InlineArray<16, UInt64> = .init(repeating: 0)
     private var position = 0
 
     init(_ block: CommandsPayload.Block, _ machine: StateMachine) {
         self.ahead = ByteCursor(block.commands)
-        if case .cache(let cache) = machine, block.count >= UInt32(Self.distance) {
+        if case .cache(let cache) = machine, block.count >= UInt32(Self.distance / 2) {
             self.cache = cache
         } else {
             self.cache = nil
@@ -176,13 +179,17 @@ private struct Announcer {
 
     mutating func step() {
         guard let cache else { return }
-        let slot = self.position & (Self.distance - 1)
-        self.position += 1
-        // Announced half the distance ago: its slot has arrived by now.
-        let half = self.hashes[(slot + Self.distance / 2) & (Self.distance - 1)]
-        if half != 0 { cache.announceRecord(half) }
+        let record = self.hash(announced: 2 * Self.pace)
+        if record != 0 { cache.announceRecord(record) }
+        let slot = self.hash(announced: Self.pace)
+        if slot != 0 { cache.announceSlot(slot) }
         var hash: UInt64 = 0
         if let length = self.ahead.u32(), let command = self.ahead.bytes(Int(length)) { hash = cache.announce(command) }
-        self.hashes[slot] = hash
+        self.hashes[self.position & (Self.distance - 1)] = hash
+        self.position += 1
+    }
+
+    private func hash(announced stepsAgo: Int) -> UInt64 {
+        self.hashes[(self.position - stepsAgo) & (Self.distance - 1)]
     }
 }
