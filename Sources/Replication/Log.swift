@@ -162,6 +162,12 @@ public struct Log: Sendable {
 extension Log {
     public var isWhole: Bool { self.holes.isEmpty }
 
+    /// Nil where there are no holes.
+    public var holeSpan: HoleSpan? {
+        guard let first = self.holes.first, let last = self.holes.last else { return nil }
+        return HoleSpan(first: first.index, last: last.index, count: self.holes.count)
+    }
+
     /// Position of the first hole at or after `index`.
     private func position(_ index: LogIndex) -> Int {
         var low = 0

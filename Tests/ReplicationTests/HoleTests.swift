@@ -304,6 +304,54 @@ import Testing
         #expect(!cluster[2].isRecovering)
     }
 
+    /// See `Replica.resign`.
+    @Test func aRecoveringLeaderLetsWhoeverCanLead() {
+        let cluster = self.withAnUnsentEntry()
+        cluster.restart(2)
+        cluster.restart(3)
+        cluster.elect(3)
+        cluster.crash(3)
+        cluster.crash(2)
+        // What 3 appended never came to 2.
+        cluster[2].disk.entries.removeLast()
+        cluster.rot(1, 7)
+        cluster.restart(1)
+        cluster.restart(2)
+        self.insist(cluster, 1)
+        #expect(cluster.leaders == [1] && cluster[1].isRecovering)
+        cluster.crash(2)
+        cluster.restart(3)
+        cluster.run(.seconds(5))
+        #expect(cluster.leaders == [1] && cluster[1].isRecovering && cluster[1].isFillingFruitless)
+        #expect(cluster[1].discarded.isEmpty, "3 alone denies it")
+        cluster.input(1) { $0.resign(now: $1, into: &$2) }
+        cluster.run(.seconds(2))
+        #expect(cluster.leaders == [3] && cluster[1].isWhole)
+        #expect(cluster[1].replica.log.lastHash == cluster[3].replica.log.lastHash)
+        #expect(cluster[1].replica.commitIndex == 8)
+    }
+
+    /// Nobody else has a log as good.
+    @Test func whereNobodyElseCanLeadItLeadsAgain() {
+        let cluster = self.withAnUnsentEntry()
+        cluster.rot(1, 7)
+        cluster.restart(1)
+        cluster.restart(2)
+        self.insist(cluster, 1)
+        let term = cluster[1].replica.term
+        cluster.input(1) { $0.resign(now: $1, into: &$2) }
+        #expect(cluster.leaders.isEmpty && cluster[1].replica.term == term)
+        cluster.run(.seconds(3))
+        #expect(cluster.leaders == [1] && cluster[1].isRecovering && cluster[1].replica.lastIndex == 7)
+    }
+
+    @Test func onlyARecoveringLeaderResigns() {
+        let cluster = self.settled()
+        cluster.input(1) { $0.resign(now: $1, into: &$2) }
+        cluster.input(2) { $0.resign(now: $1, into: &$2) }
+        #expect(cluster.leaders == [1] && cluster.take { $0.isPreVoteRequest }.isEmpty)
+    }
+
     @Test func holesThatAreNotTheSameOnAllCloseEachOther() {
         let cluster = self.settled()
         let hash = cluster[1].replica.log.lastHash
@@ -414,6 +462,34 @@ import Testing
         #expect(cluster[1].isRecovering && cluster[1].discarded.isEmpty)
         deny(3, term)
         #expect(cluster[1].discarded == [7...7])
+    }
+
+    /// Two of three that say that they never had what a leader has shown to be committed broke their word. It stays.
+    @Test func whatIsKnownToBeCommittedIsNeverDiscarded() {
+        let cluster = self.settled()
+        for number: UInt32 in 1...3 { cluster.crash(number) }
+        cluster.rot(1, 6)
+        cluster.restart(1)
+        cluster.restart(2)
+        cluster.drop()
+        // A leader of an earlier term tells 1 that all six are committed, and is gone.
+        let append = Message.Append(previousIndex: 6, previousTerm: 1, entries: [], commit: 6, round: 1)
+        cluster.receive(Message(group: testGroup, from: member(2), to: member(1), term: 1, body: .append(append)))
+        cluster.suspect(2, by: 1)
+        self.stand(cluster, 1)
+        cluster.`repeat`(until: { cluster.leaders == [1] }) {
+            _ = cluster.take { !$0.wanted.isEmpty }
+            cluster.persistAll()
+            cluster.deliver()
+        }
+        cluster.drop()
+        for from: UInt32 in 2...3 {
+            cluster.receive(
+                Message(
+                    group: testGroup, from: member(from), to: member(1), term: cluster[1].replica.term,
+                    body: .entries([.absent(6)])))
+        }
+        #expect(cluster[1].isRecovering && cluster[1].discarded.isEmpty && cluster[1].replica.lastIndex == 6)
     }
 
     /// What a member says it never had it says when it can no longer forget the term in which it says so.
