@@ -255,7 +255,8 @@ extension Replica {
         self.beginTerm(into: &effects)
     }
 
-    /// Discards the lowest entry that is missing here and that nobody can have acknowledged, and all after it.
+    /// Discards the lowest entry that is missing here and that nobody can have acknowledged, and all after it; of those
+    /// that a member has just said that it never had.
     ///
     /// An entry is committed where a majority has it. So it is not, and never will be, where so many voters never had it
     /// that the others are no majority. Each has said so in this leader's term, which it had durably adopted:
@@ -268,17 +269,16 @@ extension Replica {
     /// A voter of term 5 acknowledges nothing of term 4 any more. And whoever leads later takes the entry from a log that
     /// still has it, or replaces it there, as with anything uncommitted: nothing rests on it. That this leader cuts its own
     /// log harms nobody, as it has added nothing to it in its term, and acknowledgements of this term do not reach there.
-    mutating func considerDiscard(into effects: inout Effects) {
+    mutating func considerDiscard(_ denied: [LogIndex], into effects: inout Effects) {
         guard self.isRecovering else { return }
         let filling = self.filling
-        for hole in self.log.holes where hole.index > self.knownCommit {
-            let isUncommitted = Quorum.isBlocked(self.membership) { filling.denies($0, hole.index) }
-            guard isUncommitted else { continue }
-            let discarded = hole.index...self.log.lastIndex
-            effects.discarded.append(discarded)
-            self.truncate(after: hole.index - 1, into: &effects)
+        for index in denied.sorted() where index > self.knownCommit {
+            guard self.log.hole(at: index) != nil, Quorum.isBlocked(self.membership, { filling.denies($0, index) })
+            else { continue }
+            effects.discarded.append(index...self.log.lastIndex)
+            self.truncate(after: index - 1, into: &effects)
             for at in self.peers.indices {
-                self.peers[at].match = min(self.peers[at].match, hole.index - 1)
+                self.peers[at].match = min(self.peers[at].match, index - 1)
                 self.peers[at].received = 0
             }
             return self.considerRecovered(into: &effects)
