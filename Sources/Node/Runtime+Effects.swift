@@ -197,18 +197,22 @@ extension Runtime {
                 metadata: ["group": "\(group)", "index": "\(index)"])
         case .healed(let group):
             self.logger.notice("state and snapshot are good again", metadata: ["group": "\(group)"])
-        case .holesFound(let group, let count, let first, let last):
+        case .holesFound(let group, let holes):
             self.logger.error(
                 "entries of the journal are unreadable: asking the other nodes for them",
-                metadata: ["group": "\(group)", "entries": "\(count)", "first": "\(first)", "last": "\(last)"])
+                metadata: ["group": "\(group)", "count": "\(holes.count)", "entries": "\(holes)"])
         case .holesFilled(let group, let count, let bytes):
             self.logger.notice(
                 "entries came from other nodes",
                 metadata: ["group": "\(group)", "entries": "\(count)", "bytes": "\(bytes)"])
-        case .holesUnrecoverable(let group, let first, let count):
+        case .holesUnrecoverable(let group, let holes):
             self.logger.critical(
                 "no node within reach has entries that are missing here: the group goes no further here until one has",
-                metadata: ["group": "\(group)", "first": "\(first)", "entries": "\(count)"])
+                metadata: ["group": "\(group)", "entries": "\(holes)"])
+        case .recoveryGivenUp(let group, let holes):
+            self.logger.warning(
+                "no node within reach has entries that are missing here: another node is to lead if it can",
+                metadata: ["group": "\(group)", "entries": "\(holes)"])
         case .entriesDiscarded(let group, let first, let last):
             self.logger.warning(
                 "unreadable entries discarded: they were never acknowledged, as a majority never had them",

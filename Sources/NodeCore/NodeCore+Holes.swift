@@ -17,6 +17,13 @@ struct HoleRepair {
     var snapshotsAsked = 0
     /// It was said that nobody has them.
     var isHopeless = false
+    /// Leads, and gets nothing: the first hole, and since when.
+    var stalled: (at: LogIndex, since: Instant)?
+    /// After so long it lets others lead.
+    var endurance = shortestEndurance
+
+    static let shortestEndurance = Nanoseconds.seconds(10)
+    static let longestEndurance = Nanoseconds.seconds(300)
 }
 
 extension NodeCore {
@@ -27,11 +34,9 @@ extension NodeCore {
 
     /// At the start: what the journal does not have.
     func beginHoleRepair(of group: Group) {
-        let holes = group.replica.log.holes
-        guard let first = holes.first, let last = holes.last else { return }
+        guard let holes = group.replica.log.holeSpan else { return }
         group.holes = HoleRepair(began: self.now, toldAt: self.now)
-        self.effects.events.append(
-            .holesFound(group.id, count: holes.count, first: first.index, last: last.index))
+        self.effects.events.append(.holesFound(group.id, holes))
     }
 
     /// After each turn.
@@ -44,6 +49,8 @@ extension NodeCore {
             group.holes!.filled += 1
             group.holes!.bytes += bytes
             group.holes!.isHopeless = false
+            group.holes!.stalled = nil
+            group.holes!.endurance = HoleRepair.shortestEndurance
         }
         group.effects.filled.removeAll(keepingCapacity: true)
         for range in group.effects.discarded {
@@ -89,12 +96,31 @@ extension NodeCore {
             group.replica.snapshotAsked(of: from)
             self.effects.messages.append((from.node, .snapshotWanted(group: group.id, atLeast: wanted.index)))
         }
+        self.considerResigning(of: group)
         guard !repair.isHopeless, self.now - repair.began >= Self.hope, group.replica.isFillingFruitless,
-            group.incoming == nil, let first = group.replica.log.holes.first
+            group.incoming == nil, let holes = group.replica.log.holeSpan
         else { return }
         group.holes!.isHopeless = true
-        self.effects.events.append(
-            .holesUnrecoverable(group.id, first: first.index, count: group.replica.log.holes.count))
+        self.effects.events.append(.holesUnrecoverable(group.id, holes))
+    }
+
+    /// See `Replica.resign`. Each time in vain it takes twice as long until the next: an election costs a term and some
+    /// messages, and one that could lead may come within reach at any time.
+    private func considerResigning(of group: Group) {
+        guard group.replica.isRecovering, group.replica.isFillingFruitless, let holes = group.replica.log.holeSpan
+        else {
+            group.holes!.stalled = nil
+            return
+        }
+        guard let stalled = group.holes!.stalled, stalled.at == holes.first else {
+            group.holes!.stalled = (holes.first, self.now)
+            return
+        }
+        guard self.now - stalled.since >= group.holes!.endurance, group.incoming == nil else { return }
+        group.holes!.stalled = nil
+        group.holes!.endurance = min(2 * group.holes!.endurance, HoleRepair.longestEndurance)
+        self.effects.events.append(.recoveryGivenUp(group.id, holes))
+        group.replica.resign(now: self.now, into: &group.effects)
     }
 
     /// Where this node does not lead: its newest snapshot, for a log that it belongs to by its hash.

@@ -12,6 +12,14 @@ package import Replication
 ///   2. Entries above the snapshots that the bad batches held are written again, as repairs, a stretch at a time.
 ///   3. The groups' leaders are asked for a checkpoint: when it is done here the journal uses the segment's file again.
 ///   It counts as repaired when all that it held is durable elsewhere: by 1 and 2, or by 1 and 3, whichever is sooner.
+///
+/// Where both copies of a batch's headers are bad it is not known what the batch held. Then there is nothing to write again,
+/// and 3 alone helps. Were the entries written again:
+///
+///   a. Entries 51 to 60 are of term 1. A leader of term 2 replaces 51 and 52: one batch has the truncation and both.
+///   b. That batch rots. 51 and 52, as they are in memory, are written again as repairs.
+///   c. A start reads 51 of term 1, and does not know that it went: the repair of 51 does not fit, 52 does not continue it,
+///      and the disk counts as lost.
 struct RotRepair {
     /// A segment with bad places, from when it was found until all it held is durable elsewhere.
     struct Segment {
@@ -19,6 +27,8 @@ struct RotRepair {
         let generation: UInt64
         /// Still to be written, or to be covered by a snapshot.
         var pending: [JournalRot.Range]
+        /// What a bad batch may have held that does not say what: to be covered by a snapshot, and by nothing else.
+        var hidden: [JournalRot.Range]
         /// Has something in this turn's batch of the journal; then the ticket of that.
         var isInBatch = false
         var ticket: UInt64?
@@ -133,12 +143,10 @@ extension NodeCore {
         for place in news.prefix(8) {
             self.effects.events.append(.journalDamaged(file: segment.file, block: place.block, place.text))
         }
-        // Where a batch does not say what it held it may have been anything that the segment has.
-        let pending =
-            news.contains { $0.ranges == nil } ? segment.extent : news.flatMap { $0.ranges ?? [] }
         self.rot.segments.append(
             RotRepair.Segment(
-                file: segment.file, generation: segment.generation, pending: pending, asked: self.now))
+                file: segment.file, generation: segment.generation, pending: news.flatMap { $0.ranges ?? [] },
+                hidden: news.contains { $0.ranges == nil } ? segment.extent : [], asked: self.now))
         self.askForCheckpoints(of: self.groups)
     }
 
@@ -169,6 +177,7 @@ extension NodeCore {
         }
         func isDone(_ segment: RotRepair.Segment) -> Bool {
             segment.isBegun && segment.ticket == nil && !segment.isInBatch && segment.pending.isEmpty
+                && segment.hidden.isEmpty
         }
         let done = self.rot.segments.filter(isDone)
         self.rot.segments.removeAll(where: isDone)
@@ -182,13 +191,19 @@ extension NodeCore {
         }
     }
 
-    /// What a snapshot covers that the journal durably names is not needed any more.
+    /// What a snapshot covers that the journal durably names is not needed any more, and of what was cut off since there is
+    /// nothing to be kept: the record of the cut is in a later batch, or the ends that later batches name tell it.
     private func dropCovered(_ segment: inout RotRepair.Segment) {
-        for at in segment.pending.indices {
-            let base = self.group(segment.pending[at].group)?.namedIndex ?? .max
-            segment.pending[at].first = max(segment.pending[at].first, base &+ 1)
+        func drop(_ ranges: inout [JournalRot.Range]) {
+            for at in ranges.indices {
+                guard let group = self.group(ranges[at].group) else { continue }
+                ranges[at].first = max(ranges[at].first, group.namedIndex + 1)
+                ranges[at].last = min(ranges[at].last, group.replica.log.lastIndex)
+            }
+            ranges.removeAll { $0.first > $0.last }
         }
-        segment.pending.removeAll { $0.first > $0.last }
+        drop(&segment.pending)
+        drop(&segment.hidden)
     }
 
     /// As much as one batch takes. What is not in memory waits for a snapshot that covers it.
@@ -196,11 +211,8 @@ extension NodeCore {
         var bytes = 0
         for at in segment.pending.indices {
             guard let group = self.group(segment.pending[at].group), group.replica.log.isWhole else { continue }
-            let last = min(segment.pending[at].last, group.replica.log.lastIndex)
-            // Of what was cut off since there is nothing to be kept.
-            segment.pending[at].last = last
             guard segment.pending[at].first >= group.replica.log.firstIndex else { continue }
-            while segment.pending[at].first <= last, bytes < Self.stretch {
+            while segment.pending[at].first <= segment.pending[at].last, bytes < Self.stretch {
                 let entry = group.replica.log.entry(at: segment.pending[at].first)
                 self.effects.records.append(.repair(entry))
                 bytes += entry.payload.count + 2 * JournalFormat.recordHeaderBytes
@@ -234,7 +246,7 @@ extension NodeCore {
         for at in self.rot.segments.indices {
             let segment = self.rot.segments[at]
             let groups = self.groups.filter { group in
-                group.hasState && segment.pending.contains { $0.group == group.id }
+                group.hasState && (segment.pending + segment.hidden).contains { $0.group == group.id }
             }
             guard !groups.isEmpty, self.now - segment.asked >= segment.pause else { continue }
             self.rot.segments[at].asked = self.now

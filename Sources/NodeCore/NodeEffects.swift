@@ -131,12 +131,14 @@ package enum NodeEvent: Sendable {
     case journalRepaired(file: UInt32, bytes: Int)
     /// The group has a good state and a good snapshot again.
     case healed(GroupID)
-    /// Entries of the log are missing: so many, the first and the last.
-    case holesFound(GroupID, count: Int, first: LogIndex, last: LogIndex)
+    /// Entries of the log are missing.
+    case holesFound(GroupID, HoleSpan)
     /// So many came from peers, with so many bytes.
     case holesFilled(GroupID, count: Int, bytes: Int)
-    /// Nobody within reach has these: the first, and how many. The group goes no further than that.
-    case holesUnrecoverable(GroupID, first: LogIndex, count: Int)
+    /// Nobody within reach has these. The group goes no further than the first.
+    case holesUnrecoverable(GroupID, HoleSpan)
+    /// This node leads, nobody within reach has these, and it lets others lead who can.
+    case recoveryGivenUp(GroupID, HoleSpan)
     /// Entries that nobody can have acknowledged are gone from this leader's log.
     case entriesDiscarded(GroupID, first: LogIndex, last: LogIndex)
     /// The log is whole, and durable.

@@ -1,15 +1,20 @@
-/// How far a replica has come in asking others for the entries that it misses: one at a time, each that is connected once
-/// in a round, with a pause after a round in which nothing came.
+import DequeModule
+
+/// How far a replica has come in asking others for the entries that it misses: a stretch of them at a time, of one member
+/// at a time, each that is connected once. Where nobody has anything of a stretch the next one is asked for; after the last
+/// one there is a pause, and it begins again with the lowest.
 struct Filling {
     var asked: (member: MemberID, at: Instant)?
-    /// In this round.
+    /// Where the stretch begins.
+    private(set) var stretch: LogIndex = 0
+    /// For this stretch.
     private var tried: [MemberID] = []
     private var pausedUntil = Instant(nanoseconds: 0)
     /// What a leader was told in its own term: entries that a member never had.
-    private var denials: [(member: MemberID, index: LogIndex)] = []
+    private var denials: [(member: MemberID, indexes: Set<LogIndex>)] = []
     /// Up to where members have compacted what was wanted of them.
     private var compacted: [(member: MemberID, through: LogIndex)] = []
-    /// Rounds since something came.
+    /// Rounds through all stretches since something came.
     private(set) var fruitlessRounds = 0
 
     /// An answer that stays away for so long is not waited for.
@@ -21,22 +26,40 @@ struct Filling {
         return self.pausedUntil
     }
 
-    /// Whom to ask now; nil where it is to wait. `hasEnded`: all were asked.
-    mutating func next(of members: [MemberID], now: Instant) -> (member: MemberID?, hasEnded: Bool) {
+    enum Step: Equatable {
+        case wait
+        case ask(MemberID)
+        /// All were asked for this stretch.
+        case endOfStretch
+    }
+
+    mutating func next(of members: [MemberID], now: Instant) -> Step {
         if let asked {
-            guard now >= asked.at + Self.patience else { return (nil, false) }
+            guard now >= asked.at + Self.patience else { return .wait }
             self.asked = nil
         }
-        guard now >= self.pausedUntil else { return (nil, false) }
+        guard now >= self.pausedUntil else { return .wait }
         for member in members.sorted() where !self.tried.contains(member) {
             self.tried.append(member)
             self.asked = (member, now)
-            return (member, false)
+            return .ask(member)
         }
+        return .endOfStretch
+    }
+
+    /// - Parameter next: where the next stretch begins; nil: that was the last one.
+    mutating func endStretch(next: LogIndex?, now: Instant) {
         self.tried.removeAll(keepingCapacity: true)
+        self.stretch = next ?? 0
+        guard next == nil else { return }
         self.pausedUntil = now + Self.pause
         self.fruitlessRounds += 1
-        return (nil, true)
+    }
+
+    /// Begins with the lowest again.
+    mutating func restart() {
+        self.tried.removeAll(keepingCapacity: true)
+        self.stretch = 0
     }
 
     mutating func pause(now: Instant) { self.pausedUntil = max(self.pausedUntil, now + Self.pause) }
@@ -80,16 +103,20 @@ struct Filling {
     mutating func beginTerm(now: Instant) {
         self.denials.removeAll()
         self.asked = nil
-        self.tried.removeAll()
+        self.restart()
         self.pausedUntil = now
     }
 
     mutating func denied(_ member: MemberID, _ index: LogIndex) {
-        if !self.denies(member, index) { self.denials.append((member, index)) }
+        if let at = self.denials.firstIndex(where: { $0.member == member }) {
+            self.denials[at].indexes.insert(index)
+        } else {
+            self.denials.append((member, [index]))
+        }
     }
 
     func denies(_ member: MemberID, _ index: LogIndex) -> Bool {
-        self.denials.contains { $0.member == member && $0.index == index }
+        self.denials.contains { $0.member == member && $0.indexes.contains(index) }
     }
 }
 
@@ -119,34 +146,51 @@ extension Replica {
     /// All within reach were asked, more than once, and nobody had what is missing.
     public var isFillingFruitless: Bool { !self.log.isWhole && self.filling.fruitlessRounds >= 3 }
 
+    /// At most one message a turn. O(holes of a stretch); O(holes) where nothing is known of many.
     mutating func considerFilling(now: Instant, into effects: inout Effects) {
         guard self.hasRoomInMemory else { return self.filling.pause(now: now) }
-        let (member, hasEnded) = self.filling.next(of: self.connectedMembers, now: now)
-        // So that nobody forgets who leads, where a message was lost.
-        if hasEnded, self.isRecovering { self.round += 1 }
-        guard let member else { return }
-        effects.sendNow.append(self.message(to: member, .entriesWanted(self.wantedEntries)))
+        let members = self.connectedMembers
+        if let last = self.log.holes.last, self.filling.stretch > last.index { self.filling.restart() }
+        while true {
+            switch self.filling.next(of: members, now: now) {
+            case .wait: return
+            case .ask(let member):
+                let wanted = self.wantedEntries(from: self.filling.stretch).wanted
+                effects.sendNow.append(self.message(to: member, .entriesWanted(wanted)))
+                return
+            case .endOfStretch:
+                let next = members.isEmpty ? nil : self.wantedEntries(from: self.filling.stretch).next
+                self.filling.endStretch(next: next, now: now)
+                // So that nobody forgets who leads, where a message was lost.
+                if next == nil, self.isRecovering { self.round += 1 }
+            }
+        }
     }
 
-    /// The lowest holes that a peer can know again; those below them of which nothing is known come with them.
-    private var wantedEntries: [Message.WantedEntry] {
+    /// The lowest holes from `start` on that a peer can know again. Those of which nothing is known come with the one above
+    /// them, downwards, each known by the one before it in the message.
+    ///
+    /// - Returns: also where the holes begin that are left over; nil where there are none.
+    private func wantedEntries(from start: LogIndex) -> (wanted: [Message.WantedEntry], next: LogIndex?) {
         let holes = self.log.holes
-        guard let known = holes.firstIndex(where: { $0.term != nil || $0.hash != nil }) else { return [] }
         var wanted: [Message.WantedEntry] = []
         func want(_ hole: Hole) {
             wanted.append(Message.WantedEntry(index: hole.index, term: hole.term, hash: hole.hash))
         }
-        var at = known
-        want(holes[at])
-        while at > 0, holes[at - 1].index + 1 == holes[at].index, wanted.count < Message.maxWantedEntries {
-            at -= 1
+        var lowest = self.log.firstHole(from: start)
+        for at in lowest..<holes.count where holes[at].term != nil || holes[at].hash != nil {
+            guard wanted.count < Message.maxWantedEntries else { return (wanted, holes[lowest].index) }
             want(holes[at])
+            var below = at
+            while below > lowest, holes[below - 1].index + 1 == holes[below].index,
+                wanted.count < Message.maxWantedEntries
+            {
+                below -= 1
+                want(holes[below])
+            }
+            lowest = at + 1
         }
-        for hole in holes[(known + 1)...] where hole.term != nil || hole.hash != nil {
-            guard wanted.count < Message.maxWantedEntries else { break }
-            want(hole)
-        }
-        return wanted
+        return (wanted, nil)
     }
 
     // MARK: Answering
@@ -205,6 +249,7 @@ extension Replica {
     ) {
         guard !self.log.isWhole else { return }
         self.filling.answered(message.from)
+        var denied: [LogIndex] = []
         for answer in answers.prefix(Message.maxWantedEntries) {
             switch answer {
             case .entry(let entry):
@@ -214,6 +259,7 @@ extension Replica {
             case .absent(let index):
                 if self.isRecovering, message.term == self.term, self.log.hole(at: index) != nil {
                     self.filling.denied(message.from, index)
+                    denied.append(index)
                 }
             case .damaged:
                 break
@@ -221,7 +267,7 @@ extension Replica {
                 self.filling.isCompacted(index, at: message.from)
             }
         }
-        self.considerDiscard(into: &effects)
+        self.considerDiscard(denied, into: &effects)
     }
 
     /// Whether this is the very entry that was here.

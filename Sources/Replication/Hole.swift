@@ -35,3 +35,24 @@ public struct Hole: Sendable, Hashable {
         return self.term == entry.term
     }
 }
+
+/// Where the holes of a log are.
+public struct HoleSpan: Sendable, Hashable, CustomStringConvertible {
+    public var first: LogIndex
+    public var last: LogIndex
+    /// Fewer than lie between the two where entries between them are here.
+    public var count: Int
+
+    public init(first: LogIndex, last: LogIndex, count: Int) {
+        self.first = first
+        self.last = last
+        self.count = count
+    }
+
+    /// As in "7", "7 to 9", "3 of 7 to 12".
+    public var description: String {
+        if self.first == self.last { return "\(self.first)" }
+        let span = "\(self.first) to \(self.last)"
+        return UInt64(self.count) == self.last - self.first + 1 ? span : "\(self.count) of \(span)"
+    }
+}

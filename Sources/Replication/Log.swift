@@ -14,7 +14,7 @@ public struct Log: Sendable {
     /// At a hole a placeholder without a payload.
     @usableFromInline var entries: Deque<Entry>
     /// By index; nearly always empty, and then nothing here costs more than looking at that.
-    public private(set) var holes: [Hole] = []
+    public private(set) var holes: Deque<Hole> = []
     /// Bytes of all payloads held.
     public private(set) var byteCount: Int
     /// What an entry takes beside its payload, about.
@@ -162,8 +162,14 @@ public struct Log: Sendable {
 extension Log {
     public var isWhole: Bool { self.holes.isEmpty }
 
-    /// Position of the first hole at or after `index`.
-    private func position(_ index: LogIndex) -> Int {
+    /// Nil where there are no holes.
+    public var holeSpan: HoleSpan? {
+        guard let first = self.holes.first, let last = self.holes.last else { return nil }
+        return HoleSpan(first: first.index, last: last.index, count: self.holes.count)
+    }
+
+    /// Position in `holes` of the first one at or after `index`. O(log holes).
+    func firstHole(from index: LogIndex) -> Int {
         var low = 0
         var high = self.holes.count
         while low < high {
@@ -174,21 +180,21 @@ extension Log {
     }
 
     package func hole(at index: LogIndex) -> Hole? {
-        let at = self.position(index)
+        let at = self.firstHole(from: index)
         return at < self.holes.count && self.holes[at].index == index ? self.holes[at] : nil
     }
 
     /// What an entry's own `previousHash` tells of the one before.
     private mutating func learn(_ hash: Hash128, at index: LogIndex) {
-        let at = self.position(index)
+        let at = self.firstHole(from: index)
         if at < self.holes.count, self.holes[at].index == index, self.holes[at].hash == nil {
             self.holes[at].hash = hash
         }
     }
 
-    /// The entry is the one that was here.
+    /// The entry is the one that was here. O(log holes) near the first hole or the last.
     package mutating func fill(_ entry: Entry) {
-        let at = self.position(entry.index)
+        let at = self.firstHole(from: entry.index)
         invariant(at < self.holes.count && self.holes[at].index == entry.index, "\(entry.index) is no hole")
         self.holes.remove(at: at)
         self.entries[Int(entry.index - self.baseIndex - 1)] = entry
@@ -198,7 +204,7 @@ extension Log {
 
     /// From now on the hole is of this entry, whatever was there.
     package mutating func adopt(_ term: Term, _ hash: Hash128, at index: LogIndex) {
-        let at = self.position(index)
+        let at = self.firstHole(from: index)
         invariant(at < self.holes.count && self.holes[at].index == index, "\(index) is no hole")
         self.holes[at].term = term
         self.holes[at].hash = hash

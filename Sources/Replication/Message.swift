@@ -40,7 +40,7 @@ public struct Message: Sendable, Equatable {
     }
 
     /// No more are asked for, or answered, in one message.
-    public static var maxWantedEntries: Int { 64 }
+    public static var maxWantedEntries: Int { 1024 }
 
     /// What is known of an entry that is wanted. One of which nothing is known follows the one after it, and is given only
     /// together with that.

@@ -117,7 +117,7 @@ extension Replica {
             lastIndex: self.log.lastIndex, lastTerm: self.log.lastTerm, transfer: self.isTransferCandidate)
     }
 
-    private func askAll(_ body: Message.Body, term: Term, into effects: inout Effects) {
+    func askAll(_ body: Message.Body, term: Term, into effects: inout Effects) {
         for peer in self.peers where self.votes(peer.member) {
             effects.sendNow.append(self.message(to: peer.member, body, term: term))
         }

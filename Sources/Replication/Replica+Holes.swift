@@ -117,7 +117,7 @@ extension Replica {
         if first == nil, end > self.log.lastIndex { first = self.log.lastIndex + 1 }
         var hasAppended = false
         if let first {
-            guard first > self.commitIndex else {
+            guard first > max(self.commitIndex, self.knownCommit) else {
                 effects.divergences.append((first, message.from))
                 return
             }
@@ -229,6 +229,24 @@ extension Replica {
         self.filling.beginTerm(now: now)
     }
 
+    /// A recovering leader that gets nothing gives up, so that whoever can lead does: one whose log was out of reach when
+    /// this replica was elected, or that has the entries in a state that it cannot lend.
+    ///
+    /// 1. B's log ends with entry 7, of term 2; A's with a 7 of term 1, and that is a hole. C has neither.
+    /// 2. B is away: C elects A. B comes back, and C goes.
+    /// 3. B says that it never had A's 7, and one word of three discards nothing. If A stayed, nobody would ever serve.
+    ///
+    /// It asks for votes without standing, which says that it leads no more (`receivePreVote`). Its followers stand within
+    /// two election timeouts, and need the vote of a majority as ever; it lets them go first, as it has holes. Where none
+    /// comes to lead it stands again, and goes on recovering: nobody was served meanwhile that was served before.
+    public mutating func resign(now: Instant, into effects: inout Effects) {
+        defer { self.checkInvariants() }
+        guard self.role == .leader, self.isRecovering else { return }
+        self.becomeFollower(of: nil, term: self.term, now: now, into: &effects)
+        self.hasHeldBack = false
+        self.askAll(.preVote(self.candidacy), term: self.term + 1, into: &effects)
+    }
+
     mutating func considerRecovered(into effects: inout Effects) {
         guard self.isRecovering, self.isWhole else { return }
         self.isRecovering = false
@@ -237,7 +255,8 @@ extension Replica {
         self.beginTerm(into: &effects)
     }
 
-    /// Discards the lowest entry that is missing here and that nobody can have acknowledged, and all after it.
+    /// Discards the lowest entry that is missing here and that nobody can have acknowledged, and all after it; of those
+    /// that a member has just said that it never had.
     ///
     /// An entry is committed where a majority has it. So it is not, and never will be, where so many voters never had it
     /// that the others are no majority. Each has said so in this leader's term, which it had durably adopted:
@@ -250,18 +269,16 @@ extension Replica {
     /// A voter of term 5 acknowledges nothing of term 4 any more. And whoever leads later takes the entry from a log that
     /// still has it, or replaces it there, as with anything uncommitted: nothing rests on it. That this leader cuts its own
     /// log harms nobody, as it has added nothing to it in its term, and acknowledgements of this term do not reach there.
-    mutating func considerDiscard(into effects: inout Effects) {
+    mutating func considerDiscard(_ denied: [LogIndex], into effects: inout Effects) {
         guard self.isRecovering else { return }
         let filling = self.filling
-        for hole in self.log.holes {
-            let isUncommitted = Quorum.isBlocked(self.membership) { filling.denies($0, hole.index) }
-            guard isUncommitted else { continue }
-            let discarded = hole.index...self.log.lastIndex
-            effects.discarded.append(discarded)
-            self.truncate(after: hole.index - 1, into: &effects)
-            self.knownCommit = min(self.knownCommit, hole.index - 1)
+        for index in denied.sorted() where index > self.knownCommit {
+            guard self.log.hole(at: index) != nil, Quorum.isBlocked(self.membership, { filling.denies($0, index) })
+            else { continue }
+            effects.discarded.append(index...self.log.lastIndex)
+            self.truncate(after: index - 1, into: &effects)
             for at in self.peers.indices {
-                self.peers[at].match = min(self.peers[at].match, hole.index - 1)
+                self.peers[at].match = min(self.peers[at].match, index - 1)
                 self.peers[at].received = 0
             }
             return self.considerRecovered(into: &effects)

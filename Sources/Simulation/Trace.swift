@@ -16,7 +16,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case snapshotDamaged = 64
         case snapshotRepaired, stateHealed, snapshotRot
         case holesFound = 72
-        case holesFilled, holesUnrecoverable, entriesDiscarded, logWhole
+        case holesFilled, holesUnrecoverable, entriesDiscarded, logWhole, recoveryGivenUp
         case stateFlip = 80
         case stateDiverged, divergenceEnded, divergenceStuck, unconfirmed
         case journalRot = 96
@@ -99,6 +99,8 @@ extension TraceEvent: CustomStringConvertible {
             "group \(GroupID(rawValue: self.a)): misses \(self.b >> 48) entries from \(self.b & 0xffff_ffff_ffff) on"
         case .holesFilled: "group \(GroupID(rawValue: self.a)): \(self.b) entries came from others"
         case .holesUnrecoverable: "group \(GroupID(rawValue: self.a)): nobody within reach has entry \(self.b)"
+        case .recoveryGivenUp:
+            "group \(GroupID(rawValue: self.a)): gives up leading, as nobody within reach has entry \(self.b)"
         case .entriesDiscarded: "group \(GroupID(rawValue: self.a)): discards its log from \(self.b) on"
         case .logWhole: "group \(GroupID(rawValue: self.a)): its log is whole again"
         case .stateFlip: "group \(GroupID(rawValue: self.a)): its state goes wrong (kind \(self.b))"

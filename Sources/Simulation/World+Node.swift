@@ -334,11 +334,12 @@ extension World {
         case .healed(let group):
             self.counts.healed += 1
             self.note(.stateHealed, node, raw(group))
-        case .holesFound(let group, let count, let first, _):
-            self.counts.holesFound += count
-            self.note(.holesFound, node, raw(group), UInt64(count) << 48 | first)
+        case .holesFound(let group, let holes):
+            self.counts.holesFound += holes.count
+            self.note(.holesFound, node, raw(group), UInt64(holes.count) << 48 | holes.first)
         case .holesFilled(let group, let count, _): self.note(.holesFilled, node, raw(group), UInt64(count))
-        case .holesUnrecoverable(let group, let first, _): self.note(.holesUnrecoverable, node, raw(group), first)
+        case .holesUnrecoverable(let group, let holes): self.note(.holesUnrecoverable, node, raw(group), holes.first)
+        case .recoveryGivenUp(let group, let holes): self.note(.recoveryGivenUp, node, raw(group), holes.first)
         case .entriesDiscarded(let group, let first, _): self.note(.entriesDiscarded, node, raw(group), first)
         case .logWhole(let group): self.note(.logWhole, node, raw(group))
         case .stateDiverged(let group, let index):

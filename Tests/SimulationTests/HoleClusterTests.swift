@@ -54,7 +54,8 @@ import Testing
         cluster.start(3)
         #expect(self.isRecovering(cluster, 3))
         #expect(cluster.run(.seconds(10)) { cluster.isReady(1, 2, 3) })
-        #expect(self.has(cluster, 3) { if case .holesFound(.default, 3, _, _) = $0 { true } else { false } })
+        #expect(
+            self.has(cluster, 3) { if case .holesFound(.default, let holes) = $0 { holes.count == 3 } else { false } })
         #expect(self.has(cluster, 3) { if case .logWhole(.default) = $0 { true } else { false } })
         #expect(cluster.disks[3]!.groups[.default]!.holes.isEmpty)
         #expect(self.isRead(cluster, 3, 0..<10))
@@ -99,7 +100,9 @@ import Testing
         #expect(cluster.run(.seconds(20)) { cluster.leaders() == [second] })
         #expect(
             cluster.run(.seconds(20)) {
-                self.has(cluster, second) { if case .holesUnrecoverable(.default, _, 1) = $0 { true } else { false } }
+                self.has(cluster, second) {
+                    if case .holesUnrecoverable(.default, let holes) = $0 { holes.count == 1 } else { false }
+                }
             })
         #expect(!cluster.isReady(second) && self.isRecovering(cluster, second))
         cluster.submit(second, set: "k", "v", client: 7)
@@ -107,9 +110,56 @@ import Testing
         cluster.run(.seconds(7))
         #expect(cluster.replies[7]?.first?.hasPrefix("-NOQUORUM") ?? false, "\(cluster.replies[7] ?? [])")
         #expect(cluster.replies[8]?.first?.hasPrefix("-NOQUORUM") ?? false, "\(cluster.replies[8] ?? [])")
+        // After 10, 20 and 40 s, and an election each.
+        cluster.run(.seconds(65))
+        #expect(2...3 ~= self.resignations(cluster, second) + self.resignations(cluster, third))
+        #expect(cluster.leaders() == [second], "its log is the best that is there")
         cluster.start(leader)
         #expect(cluster.run(.seconds(20)) { cluster.isReady(1, 2, 3) })
         for node: UInt32 in 1...3 { #expect(self.isRead(cluster, node, 0..<11)) }
+    }
+
+    /// How often a node gave up leading its group, and from when on.
+    private func resignations(_ cluster: CoreCluster, _ node: UInt32) -> Int {
+        cluster.events.count {
+            if $0.node == node, case .recoveryGivenUp(.default, _) = $0.event { true } else { false }
+        }
+    }
+
+    /// See `Replica.resign`. `first` has entry k of term t, alone, and it rots; `second` has a k of term t + 1, alone.
+    @Test func whoeverCannotRecoverLetsAnotherLead() throws {
+        let cluster = self.written()
+        let first = cluster.leaders()[0]
+        let others = (1...3).filter { $0 != first }
+        let length = cluster.disks[others[0]]!.groups[.default]!.entries.last!.index
+        cluster.reach = [[first], Set(others)]
+        cluster.submit(first, set: "lost", "x", client: 9)
+        #expect(cluster.run(.seconds(20)) { cluster.leaders().contains { others.contains($0) } })
+        let second = try #require(cluster.leaders().first { others.contains($0) })
+        let third = try #require(others.first { $0 != second })
+        cluster.stop(1, 2, 3)
+        // Of the new term nothing had come to it.
+        cluster.disks[third]!.groups[.default]!.entries.removeAll { $0.index > length }
+        let last = self.commands(cluster, first).last!
+        #expect(last > length)
+        cluster.rot(first, last)
+        cluster.reach = [[1, 2, 3]]
+        // It votes, and comes to say nothing of what it never had.
+        cluster.onTheWay = { node, message in
+            if node == third, case .replica(let said) = message, case .entries = said.body { nil } else { message }
+        }
+        cluster.start(first)
+        cluster.start(third)
+        #expect(cluster.run(.seconds(20)) { cluster.leaders() == [first] && self.isRecovering(cluster, first) })
+        cluster.stop(third)
+        cluster.start(second)
+        #expect(cluster.run(.seconds(30)) { cluster.isReady(first, second) })
+        #expect(self.resignations(cluster, first) == 1)
+        #expect(cluster.leaders() == [second])
+        self.write(cluster, first, 10..<12)
+        cluster.start(third)
+        #expect(cluster.run(.seconds(20)) { cluster.isReady(1, 2, 3) })
+        for node: UInt32 in 1...3 { #expect(self.isRead(cluster, node, 0..<12)) }
     }
 
     /// What an earlier run of a peer acknowledged says nothing of this one: see `Replica.restarted`.

@@ -38,10 +38,36 @@ import Testing
         // The next pass finds the same, as the file is not used again yet; and something else in it.
         cluster.find(self.segment(4, [JournalRot.Range(group: .default, first: 3, last: 8)], last: last), on: node)
         #expect(cluster.cores[node]!.rotCounts.found == 1)
+        #expect(cluster.repairs.count == 6)
+    }
+
+    /// Nothing that is written again would stand for a truncation: see `RotRepair`.
+    @Test func whatABadBatchMayHaveHeldWaitsForASnapshot() throws {
+        let (cluster, node) = try self.cluster()
+        let last = try #require(cluster.disks[node]!.groups[.default]?.entries.last?.index)
         cluster.find(self.segment(9, nil, last: last), on: node)
-        #expect(cluster.cores[node]!.rotCounts == (2, 2, 0))
-        #expect(cluster.repairs.count == 6 + Int(last), "where a batch does not say what it held: all of the segment")
-        #expect(cluster.disks[node]!.groups[.default]?.entries == before)
+        #expect(cluster.segmentsBegun == 1, "whose table repeats term, vote and snapshot")
+        #expect(cluster.repairs.isEmpty && cluster.cores[node]!.rotCounts == (1, 0, 1))
+        #expect(cluster.run(.seconds(30)) { cluster.cores[node]!.rotCounts.open == 0 })
+        #expect(cluster.disks[node]!.groups[.default]?.snapshot?.index ?? 0 >= last)
+        #expect(cluster.repairs.isEmpty && cluster.cores[node]!.rotCounts == (1, 1, 0))
+    }
+
+    /// One batch of a segment says what it held, and another does not.
+    @Test func whatIsKnownIsWrittenAgainBesideWhatIsNot() throws {
+        let (cluster, node) = try self.cluster()
+        let last = try #require(cluster.disks[node]!.groups[.default]?.entries.last?.index)
+        let extent = [JournalRot.Range(group: .default, first: 1, last: last)]
+        let places = [
+            JournalRot(
+                block: 4, sequence: 9, ranges: [JournalRot.Range(group: .default, first: 3, last: 5)], text: "bad"),
+            JournalRot(block: 9, sequence: 11, ranges: nil, text: "bad"),
+        ]
+        cluster.find(
+            .journal(RottenSegment(file: 1, generation: 1, extent: extent, places: places)), on: node)
+        #expect(cluster.repairs.map(\.entry.index) == [3, 4, 5])
+        #expect(cluster.cores[node]!.rotCounts.open == 1)
+        #expect(cluster.run(.seconds(30)) { cluster.cores[node]!.rotCounts.open == 0 })
     }
 
     @Test func aSmallFileIsWrittenAnewUntilTheDiskTakesIt() throws {

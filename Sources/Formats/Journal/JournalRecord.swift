@@ -65,6 +65,17 @@ package struct LogEnd: Sendable, Hashable {
         self.index = index
         self.term = term
     }
+
+    /// Where the log ends after a record; in term 0 where the record does not tell that.
+    mutating func follow(_ record: JournalRecord) {
+        switch record {
+        case .entry(let entry): self = LogEnd(entry.index, entry.term)
+        case .hole(_, let hole): if hole.index > self.index { self = LogEnd(hole.index, hole.term ?? 0) }
+        case .truncate(_, let after): if after < self.index { self = LogEnd(after, 0) }
+        case .snapshot(_, let mark): if mark.index >= self.index { self = LogEnd(mark.index, mark.term) }
+        case .hardState, .repair, .end: break
+        }
+    }
 }
 
 /// What tells whether a hard state is the newest: its term, and whether it has a vote. Within a term the vote goes from none

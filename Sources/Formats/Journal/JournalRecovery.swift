@@ -1,51 +1,5 @@
 public import Replication
 
-/// A group as its journal remembers it.
-public struct RecoveredGroup: Sendable, Equatable {
-    public var group: GroupID
-    public var hardState: HardState = .initial
-    public var snapshot: SnapshotMark?
-    /// The good ones above the snapshot, by index. With the holes contiguous, from the snapshot to the log's end.
-    public var entries: [Entry] = []
-    /// Entries above the snapshot which the journal shows to have been there, and whose bytes are bad; by index.
-    public var holes: [Hole] = []
-    /// Something unreadable may have held entries of this group, and nothing later names its end. The disk is lost.
-    public var isEndUncertain = false
-    /// Something unreadable may have held its term and vote, and nothing later tells that they are the newest. The disk is
-    /// lost.
-    public var isVoteUncertain = false
-
-    public init(group: GroupID) { self.group = group }
-
-    /// All that was ever acknowledged is here.
-    public var isWhole: Bool { self.holes.isEmpty && !self.isEndUncertain && !self.isVoteUncertain }
-
-    /// The last entry, hole, or entry in the snapshot; of a hole the term may not be known, and is 0 then.
-    package var end: LogEnd {
-        if let hole = self.holes.last, hole.index > self.entries.last?.index ?? 0 {
-            return LogEnd(hole.index, hole.term ?? 0)
-        }
-        if let entry = self.entries.last { return LogEnd(entry.index, entry.term) }
-        return self.snapshot.map { LogEnd($0.index, $0.term) } ?? LogEnd(0, 0)
-    }
-}
-
-/// A block that is not what was written, in one sentence.
-public struct JournalDamage: Sendable, Equatable, CustomStringConvertible {
-    public var file: UInt32
-    /// 0 where it is not known.
-    public var batch: UInt64
-    public var block: Int
-    /// What it held, where that is known.
-    public var group: GroupID?
-    public var index: LogIndex?
-    public var text: String
-    /// It may have held something acknowledged that a snapshot does not cover.
-    public var isHole: Bool
-
-    public var description: String { "segment \(self.file), block \(self.block), batch \(self.batch): \(self.text)" }
-}
-
 /// What a journal held at start.
 ///
 /// How a batch is judged. *Summary*: the batch's own header and its table of groups, in one copy or the other. *Last* means
@@ -107,14 +61,6 @@ public struct RecoveredJournal: Sendable {
     public var isWhole: Bool { !self.isLost && self.groups.allSatisfy(\.isWhole) }
 }
 
-/// What became of a batch.
-package struct JudgedBatch: Sendable {
-    package var file: UInt32
-    package var batch: ScannedBatch
-    /// Its row of the table; nil where a later batch took its place.
-    package var row: BatchVerdict?
-}
-
 /// A segment file and what it is still needed for.
 package struct JournalSegment: Sendable, Equatable {
     package var file: UInt32
@@ -139,46 +85,6 @@ package struct JournalSegment: Sendable, Equatable {
             return
         }
         self.highest.append((group, index))
-    }
-}
-
-/// The rows of the table at `RecoveredJournal`.
-package enum BatchVerdict: String, Sendable, Equatable, CaseIterable {
-    case taken = "A"
-    case takenDamaged = "B"
-    case torn = "C"
-    case holes = "D"
-    case holesUnwritten = "E"
-    case headersLost = "F"
-    case unreadable = "G"
-    case unreadableTail = "H"
-
-    package static func of(
-        isSummaryGood: Bool, areHeadersGood: Bool, arePayloadsGood: Bool, isLast: Bool, hasUnwritten: Bool
-    ) -> BatchVerdict {
-        switch (isSummaryGood, areHeadersGood, arePayloadsGood, isLast, hasUnwritten) {
-        case (_, _, _, true, true): .torn
-        case (true, true, true, _, false): .taken
-        case (true, true, true, false, true): .takenDamaged
-        case (true, true, false, _, false): .holes
-        case (true, true, false, false, true): .holesUnwritten
-        case (true, false, _, _, _): .headersLost
-        case (false, _, _, false, _): .unreadable
-        case (false, _, _, true, false): .unreadableTail
-        }
-    }
-
-    static func of(_ batch: ScannedBatch, isLast: Bool) -> BatchVerdict {
-        guard case .records(let records, _) = batch.content else {
-            return .of(
-                isSummaryGood: false, areHeadersGood: false, arePayloadsGood: false, isLast: isLast,
-                hasUnwritten: batch.hasUnwrittenBlock)
-        }
-        return .of(
-            isSummaryGood: true,
-            areHeadersGood: !records.contains { if case .damagedHeader = $0 { true } else { false } },
-            arePayloadsGood: records.allSatisfy { if case .good = $0 { true } else { false } }, isLast: isLast,
-            hasUnwritten: batch.hasUnwrittenBlock)
     }
 }
 
@@ -315,7 +221,7 @@ extension RecoveredJournal {
         }
         self.damage += late
         self.reportRuns(lastFile)
-        self.writeHolesAgain()
+        self.writeEndsAgain()
         self.judgeDamage()
         if self.isWhole {
             // A gap between segments is no damage then, nor is a torn batch right before it. Free files hold old batches, which
@@ -355,21 +261,22 @@ extension RecoveredJournal {
         }
     }
 
-    /// Of what is lost from the last batch it may not be known which entries it was; the ends that the batch names tell.
-    private mutating func writeHolesAgain() {
+    /// Where records of the last batch are lost, what is written again may not come to the end that the batch names: it is
+    /// told where that is. What stands in between, and of which nothing is known, is a gap again at the next start, as it was
+    /// at this one. So the batch does not grow, however much is missing.
+    private mutating func writeEndsAgain() {
         guard !self.isLost else { return }
         for end in self.unprovedEnds {
-            guard let group = self[end.group], !group.holes.isEmpty else { continue }
-            var first = end.before.index
-            var written: Set<LogIndex> = []
-            for record in self.unproved where record.group == end.group {
-                if case .truncate(_, let after) = record { first = min(first, after) }
-                if case .hole(_, let hole) = record { written.insert(hole.index) }
-            }
-            for hole in group.holes
-            where hole.index > first && hole.index <= end.after.index && !written.contains(hole.index) {
-                self.unproved.append(.hole(end.group, hole))
-            }
+            guard let group = self[end.group] else { continue }
+            let last = group.end
+            var reached = end.before
+            for record in self.unproved where record.group == end.group { reached.follow(record) }
+            // (Of a truncation the term is not known, and does not matter: nothing behind it is lost then.)
+            guard reached.index != last.index || (reached.term != last.term && reached.term != 0) else { continue }
+            let hole = group.holes.last.flatMap { $0.index == last.index ? $0 : nil }
+            let kept = hole == nil ? last.index : last.index - 1
+            if reached.index > kept { self.unproved.append(.truncate(end.group, after: kept)) }
+            if let hole { self.unproved.append(.hole(end.group, hole)) }
         }
     }
 

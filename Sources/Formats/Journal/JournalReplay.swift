@@ -18,7 +18,7 @@ struct JournalReplay {
         var block: Int
     }
 
-    /// Bounds what forged indexes can ask for, and what a replica is to ask its peers for one by one.
+    /// Bounds what forged indexes can ask for, and what a replica is to ask its peers for.
     private static let maxHoles = 100_000
 
     private(set) var states: [State] = []

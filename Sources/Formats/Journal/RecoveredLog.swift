@@ -47,6 +47,9 @@ struct RecoveredLog {
 
     /// By index; with gaps, of which nothing is known but that entries stood there.
     private var slots: [(slot: Slot, link: Link)] = []
+    /// What came to stand in gaps since, and how it continues is not known: put among the others all at once (`merge`), as
+    /// each alone would move all that stand behind it.
+    private var late: [LogIndex: Slot] = [:]
     private(set) var snapshot: SnapshotMark?
 
     /// The last entry, hole, or entry in the snapshot.
@@ -62,6 +65,7 @@ struct RecoveredLog {
 
     mutating func note(_ mark: SnapshotMark) {
         guard mark.index >= self.snapshot?.index ?? 0 else { return }
+        self.merge()
         self.snapshot = mark
         self.dropReplaced()
     }
@@ -86,6 +90,7 @@ struct RecoveredLog {
     }
 
     private mutating func cut(after index: LogIndex) {
+        self.merge()
         while let last = self.slots.last?.slot, last.index > index { self.slots.removeLast() }
     }
 
@@ -96,9 +101,9 @@ struct RecoveredLog {
     @discardableResult
     mutating func append(_ slot: Slot, isAfterUnknown: Bool) -> Bool {
         guard slot.index > 0 else { return true }
-        if let place = self.place(slot.index), let hash = slot.hash, self.slots[place].slot.hash == hash {
-            if case .entry = self.slots[place].slot { return false }
-            self.slots[place].slot = slot
+        if let known = self.slot(at: slot.index), let hash = slot.hash, known.hash == hash {
+            if case .entry = known { return false }
+            self.put(slot)
             return true
         }
         let end = self.end.index
@@ -118,12 +123,13 @@ struct RecoveredLog {
             self.append(.hole(hole), isAfterUnknown: isAfterUnknown)
             return
         }
-        guard let place = self.place(hole.index) else { return self.insert(.hole(hole)) }
-        switch self.slots[place].slot {
+        switch self.slot(at: hole.index) {
         case .entry(let entry):
             if !hole.matches(entry) { self.append(.hole(hole), isAfterUnknown: isAfterUnknown) }
         case .hole(let known):
-            self.slots[place].slot = .hole(known.hash == nil ? hole : known)
+            if known.hash == nil { self.put(.hole(hole)) }
+        case nil:
+            self.put(.hole(hole))
         }
     }
 
@@ -133,20 +139,18 @@ struct RecoveredLog {
     mutating func repair(_ entry: Entry) -> Bool {
         guard entry.index > self.base.index else { return true }
         guard entry.index <= self.end.index else { return false }
-        guard let place = self.place(entry.index) else {
-            self.insert(.entry(entry))
-            return true
-        }
-        switch self.slots[place].slot {
+        switch self.slot(at: entry.index) {
         case .entry(let known):
             return known.hash == entry.hash
         case .hole(let hole):
             guard hole.hash.map({ $0 == entry.hash }) ?? true, hole.term.map({ $0 == entry.term }) ?? true else {
                 return false
             }
-            self.slots[place].slot = .entry(entry)
-            return true
+        case nil:
+            break
         }
+        self.put(.entry(entry))
+        return true
     }
 
     /// A repair whose bytes are gone: what its header says of the entry is kept.
@@ -154,12 +158,11 @@ struct RecoveredLog {
     /// - Returns: whether the entry is there all the same.
     mutating func lostRepair(_ hole: Hole) -> Bool {
         guard hole.index > self.base.index, hole.index <= self.end.index else { return hole.index <= self.base.index }
-        guard let place = self.place(hole.index) else {
-            self.insert(.hole(hole))
-            return false
+        switch self.slot(at: hole.index) {
+        case .entry: return true
+        case .hole(let known): if known.hash == nil { self.put(.hole(hole)) }
+        case nil: self.put(.hole(hole))
         }
-        guard case .hole(let known) = self.slots[place].slot else { return true }
-        if known.hash == nil { self.slots[place].slot = .hole(hole) }
         return false
     }
 
@@ -174,6 +177,8 @@ struct RecoveredLog {
     mutating func settle(_ named: LogEnd) {
         guard named.index > self.base.index else { return self.cut(after: self.base.index) }
         let end = self.end
+        if named.index == end.index, named.term == 0 || named.term == end.term { return }
+        self.merge()
         if named.index <= end.index, let place = self.place(named.index) {
             let term = self.slots[place].slot.term
             if named.term == 0 || term == named.term { return self.cut(after: named.index) }
@@ -188,10 +193,37 @@ struct RecoveredLog {
         self.slots.append((.hole(hole), .unknown))
     }
 
-    private mutating func insert(_ slot: Slot) {
-        var at = self.slots.count
-        while at > 0, self.slots[at - 1].slot.index > slot.index { at -= 1 }
-        self.slots.insert((slot, .unknown), at: at)
+    // MARK: Places
+
+    /// Nil in a gap. O(log slots).
+    private func slot(at index: LogIndex) -> Slot? { self.late[index] ?? self.place(index).map { self.slots[$0].slot } }
+
+    /// In the place of what stands there, or in a gap.
+    private mutating func put(_ slot: Slot) {
+        if self.late[slot.index] == nil, let place = self.place(slot.index) {
+            self.slots[place].slot = slot
+        } else {
+            self.late[slot.index] = slot
+        }
+    }
+
+    /// O(slots).
+    private mutating func merge() {
+        guard !self.late.isEmpty else { return }
+        var late = self.late.values.sorted { $0.index < $1.index }[...]
+        self.late.removeAll()
+        let slots = self.slots
+        self.slots.removeAll(keepingCapacity: true)
+        self.slots.reserveCapacity(slots.count + late.count)
+        for (slot, link) in slots {
+            while let first = late.first, first.index < slot.index {
+                self.slots.append((first, .unknown))
+                late.removeFirst()
+            }
+            self.slots.append((slot, link))
+        }
+        // Below the snapshot, where nothing else stands.
+        for slot in late { self.slots.append((slot, .unknown)) }
     }
 
     /// Binary search: there may be gaps.
@@ -220,6 +252,11 @@ struct RecoveredLog {
     ///
     /// - Parameter maxHoles: bounds what a forged index can ask for.
     func finished(maxHoles: Int) -> (entries: [Entry], holes: [Hole], problem: Problem?) {
+        guard self.late.isEmpty else {
+            var merged = self
+            merged.merge()
+            return merged.finished(maxHoles: maxHoles)
+        }
         let base = self.base
         var entries: [Entry] = []
         var holes: [Hole] = []
