@@ -35,6 +35,11 @@ package final class CacheMachine {
     private var tableBytes = 0
     var checkpoint: CheckpointState?
     var restoring: RestoreState?
+    /// Work (`Work`) until a long command pauses; what others do counts too. The owner sets it.
+    package var budget = Int.max
+    /// A command has paused: the same one is to be given again, and nothing else.
+    package private(set) var isPaused = false
+    var long = LongCommand()
 
     /// - Parameters:
     ///   - shardCount: a power of two. Belongs to the space: SCAN's cursors and the order of a checkpoint depend on it.
@@ -57,14 +62,16 @@ package final class CacheMachine {
 
     // MARK: Commands
 
-    /// Applies a command in canonical form. Total: whatever the bytes, there is a reply.
-    package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex, reply: inout ReplyBuffer) {
+    /// Applies a command in canonical form. Total: whatever the bytes, there is a reply. False where it has paused, as the
+    /// budget is spent: the call is to be repeated, with an empty reply, and no other command before.
+    @discardableResult
+    package func apply(_ command: UnsafeRawBufferPointer, index: LogIndex, reply: inout ReplyBuffer) -> Bool {
         self.appliedIndex = index
         self.isReading = false
         // What a write answers is the same on every replica: nothing of this node's clock or chance goes into it.
         self.readClock = self.time
         self.randomBits = index &* 0x9e37_79b9_7f4a_7c15
-        self.run(command, reply: &reply)
+        return self.runOn(command, reply: &reply)
     }
 
     /// Answers a command that changes nothing. `clock`: this node's.
@@ -76,31 +83,72 @@ package final class CacheMachine {
         self.needsTime = false
         self.randomBits = random
         let start = reply.bytes.count
-        self.run(command, reply: &reply)
+        let isDone = self.runOn(command, reply: &reply)
         self.isReading = false
         if self.needsTime {
+            self.abandon()
             reply.bytes.removeSubrange(start...)
             return .needsTime
         }
-        return .answered
+        return isDone ? .answered : .paused
+    }
+
+    /// Nobody wants the read that has paused.
+    package func abandonRead() { if self.isPaused, self.long.isRead { self.abandon() } }
+
+    private func abandon() {
+        self.isPaused = false
+        self.long = LongCommand()
     }
 
     package enum ReadOutcome: Sendable {
         case answered
         /// A key is alive in the state's time and past its expiry by the clock: the state's time has to move on first.
         case needsTime
+        /// The budget is spent: to be asked again, before anything else.
+        case paused
     }
 
     var randomBits: UInt64 = 0
 
-    private func run(_ command: UnsafeRawBufferPointer, reply: inout ReplyBuffer) {
-        guard var reader = CommandReader(command), let spec = CommandTable.spec(reader.id) else {
-            return reply.error("ERR malformed command")
+    /// Begins a command, or goes on with the one that has paused.
+    private func runOn(_ command: UnsafeRawBufferPointer, reply: inout ReplyBuffer) -> Bool {
+        if self.isPaused {
+            invariant(self.long.isRead == self.isReading && reply.bytes.isEmpty, "another command than what paused")
+            self.isPaused = false
+            swap(&reply.bytes, &self.long.reply)
+            self.randomBits = self.long.randomBits
+            if self.isReading { self.readClock = WallTime(nanoseconds: self.long.readClock) }
+        } else {
+            self.long.start = reply.bytes.count
         }
-        guard !(self.isReading && spec.kind != .read) else { return reply.error("ERR not a read") }
+        let isDone = self.run(command, reply: &reply)
+        if isDone {
+            if !self.long.isFresh { self.long = LongCommand() }
+        } else {
+            self.isPaused = true
+            self.long.isBegun = true
+            self.long.isRead = self.isReading
+            self.long.randomBits = self.randomBits
+            self.long.readClock = self.readClock.nanoseconds
+            swap(&reply.bytes, &self.long.reply)
+            reply.bytes.removeAll()
+        }
+        return isDone
+    }
+
+    private func run(_ command: UnsafeRawBufferPointer, reply: inout ReplyBuffer) -> Bool {
+        guard var reader = CommandReader(command), let spec = CommandTable.spec(reader.id) else {
+            reply.error("ERR malformed command")
+            return true
+        }
+        guard !(self.isReading && spec.kind != .read) else {
+            reply.error("ERR not a read")
+            return true
+        }
         if spec.id == CommandTable.exec { return self.execute(reader, reply: &reply) }
-        guard self.load(&reader, spec, reply: &reply) else { return }
-        self.dispatch(spec, reply: &reply)
+        guard self.load(&reader, spec, reply: &reply) else { return true }
+        return self.dispatch(spec, reply: &reply)
     }
 
     /// Takes the arguments apart; false, with an error as reply, where they are malformed or too few.
@@ -144,6 +192,7 @@ package final class CacheMachine {
 
     /// The record of a key that is alive. What has expired reads as absent. `touches`: a read of it counts as a use.
     func lookup(_ key: UnsafeRawBufferPointer, touches: Bool = true) -> Record? {
+        self.budget -= Work.key
         let hash = self.hash(key)
         guard let slot = self.shards[self.shardIndex(hash)].find(key, hash: hash) else { return nil }
         let record = self.shards[self.shardIndex(hash)].record(at: slot)!
@@ -166,6 +215,7 @@ package final class CacheMachine {
         _ key: UnsafeRawBufferPointer, valueLength: Int, expiry: UInt64?, form: Record.Form = .automatic,
         fill: (UnsafeMutableRawBufferPointer) -> Void
     ) {
+        self.budget -= Work.key + valueLength
         let hash = self.hash(key)
         let shard = self.shardIndex(hash)
         self.willChange(shard)
@@ -208,6 +258,7 @@ package final class CacheMachine {
     /// Removes a key, dead or alive; whether it was there and alive.
     @discardableResult
     func remove(_ key: UnsafeRawBufferPointer) -> Bool {
+        self.budget -= Work.key
         let hash = self.hash(key)
         let shard = self.shardIndex(hash)
         guard let slot = self.shards[shard].find(key, hash: hash) else { return false }
@@ -234,15 +285,18 @@ package final class CacheMachine {
         self.release(record, in: shard)
     }
 
-    /// Everything goes. O(keys).
-    func removeAll() {
-        for shard in self.shards.indices {
-            if self.shards[shard].count > 0 {
-                self.willChange(shard)
-                self.shards[shard].lastRemoval = self.appliedIndex
-            }
-            self.dropShard(shard)
+    /// A shard's keys go, on the way to all going.
+    func flush(shard: Int) {
+        self.budget -= self.shards[shard].capacity * 8 + self.shards[shard].count * Work.visit
+        if self.shards[shard].count > 0 {
+            self.willChange(shard)
+            self.shards[shard].lastRemoval = self.appliedIndex
         }
+        self.dropShard(shard)
+    }
+
+    /// All shards' keys have gone.
+    func endFlush() {
         if self.checkpoint == nil { self.slabs.releaseChunks() }
         self.tableBytes = 0
         self.count = 0
@@ -277,6 +331,7 @@ package final class CacheMachine {
     }
 
     private func digest(of record: Record) -> Hash128 {
+        self.budget -= record.keyLength + record.valueLength
         var hasher = SipHasher128(key: self.digestKey)
         hasher.combine(record.key)
         hasher.combine(record.value)

@@ -243,12 +243,41 @@ extension CommandTable {
     }
 }
 
+extension CommandTable {
+    /// Whether a command that enters the log answers with values, which may be large. O(arguments).
+    package static func repliesWithValues(_ command: UnsafeRawBufferPointer) -> Bool {
+        guard var reader = CommandReader(command) else { return false }
+        switch reader.id {
+        case 6, 7, 8, self.exec: return true
+        case 2:
+            _ = (reader.next(), reader.next())
+            while let option = reader.next() { if spells(option, "get") { return true } }
+            return false
+        default: return false
+        }
+    }
+}
+
 /// Walks a command in canonical form without allocating. Bytes that are not one end early.
 package struct CommandReader {
     package let id: UInt16
     private let bytes: UnsafeRawBufferPointer
     private var offset = 8
     private var remaining: UInt32
+
+    /// How far a command was read: good for the same bytes, wherever they lie.
+    struct Position {
+        fileprivate var offset: Int
+        fileprivate var remaining: UInt32
+    }
+
+    var position: Position {
+        get { Position(offset: self.offset, remaining: self.remaining) }
+        set {
+            self.offset = newValue.offset
+            self.remaining = newValue.remaining
+        }
+    }
 
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= 8 else { return nil }

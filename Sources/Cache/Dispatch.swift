@@ -1,6 +1,23 @@
 extension CacheMachine {
-    /// Runs the command whose arguments are loaded.
-    func dispatch(_ spec: CommandSpec, reply: inout ReplyBuffer) {
+    /// Runs the command whose arguments are loaded; false where it has paused (`LongCommand`).
+    func dispatch(_ spec: CommandSpec, reply: inout ReplyBuffer) -> Bool {
+        switch spec.id {
+        case 9: return self.mget(&reply)
+        case 10: return self.mset(onlyIfNone: false, &reply)
+        case 11: return self.mset(onlyIfNone: true, &reply)
+        case 22: return self.lcs(&reply)
+        case 23, 24: return self.del(&reply)
+        case 25: return self.exists(touches: false, &reply)
+        case 36: return self.keys(&reply)
+        case 41: return self.exists(touches: true, &reply)
+        case 45, 46: return self.flush(&reply)
+        default:
+            self.runShort(spec, reply: &reply)
+            return true
+        }
+    }
+
+    private func runShort(_ spec: CommandSpec, reply: inout ReplyBuffer) {
         switch spec.id {
         case 1: self.get(&reply)
         case 2: self.set(&reply)
@@ -10,9 +27,6 @@ extension CacheMachine {
         case 6: self.getset(&reply)
         case 7: self.getdel(&reply)
         case 8: self.getex(&reply)
-        case 9: self.mget(&reply)
-        case 10: self.mset(onlyIfNone: false, &reply)
-        case 11: self.mset(onlyIfNone: true, &reply)
         case 12: self.increment(by: 1, &reply)
         case 13: self.increment(by: -1, &reply)
         case 14: self.incrementBy(isNegative: false, &reply)
@@ -22,9 +36,6 @@ extension CacheMachine {
         case 18: self.strlen(&reply)
         case 19, 20: self.getrange(&reply)
         case 21: self.setrange(&reply)
-        case 22: self.lcs(&reply)
-        case 23, 24: self.del(&reply)
-        case 25: self.exists(touches: false, &reply)
         case 26: self.expire(unit: 1000, isAbsolute: false, name: "expire", &reply)
         case 27: self.expire(unit: 1, isAbsolute: false, name: "pexpire", &reply)
         case 28: self.expire(unit: 1000, isAbsolute: true, name: "expireat", &reply)
@@ -35,16 +46,13 @@ extension CacheMachine {
         case 33: self.ttl(unit: 1, isAbsolute: true, &reply)
         case 34: self.persist(&reply)
         case 35: self.type(&reply)
-        case 36: self.keys(&reply)
         case 37: self.scan(&reply)
         case 38: self.rename(onlyIfAbsent: false, &reply)
         case 39: self.rename(onlyIfAbsent: true, &reply)
         case 40: self.copy(&reply)
-        case 41: self.exists(touches: true, &reply)
         case 42: self.randomkey(&reply)
         case 43: self.object(&reply)
         case 44: reply.integer(Int64(self.count))
-        case 45, 46: self.flush(&reply)
         case CommandTable.watch: reply.integer(Int64(self.appliedIndex))
         default: reply.error("ERR not a command of the cache")
         }
@@ -70,6 +78,6 @@ enum Text {
     static let syntax: StaticString = "ERR syntax error"
     static let notInteger: StaticString = "ERR value is not an integer or out of range"
     static let noSuchKey: StaticString = "ERR no such key"
-    /// Redis's `proto-max-bulk-len`.
-    static let maxStringBytes = 512 << 20
+    /// Redis's `proto-max-bulk-len`, of which 512 MiB are usual: a value is copied and hashed in one turn of the loop.
+    static let maxStringBytes = 32 << 20
 }

@@ -2,19 +2,6 @@ import Replication
 
 /// Commands on keys whatever their values. Texts and corner cases as in Redis 7.0.15.
 extension CacheMachine {
-    func del(_ reply: inout ReplyBuffer) {
-        var removed: Int64 = 0
-        for key in self.arguments where self.remove(key) { removed += 1 }
-        reply.integer(removed)
-    }
-
-    /// EXISTS, and TOUCH, which counts as a use.
-    func exists(touches: Bool, _ reply: inout ReplyBuffer) {
-        var found: Int64 = 0
-        for key in self.arguments where self.lookup(key, touches: touches) != nil { found += 1 }
-        reply.integer(found)
-    }
-
     func type(_ reply: inout ReplyBuffer) {
         reply.simple(self.lookup(self.arguments[0], touches: false) == nil ? "none" : "string")
     }
@@ -122,32 +109,13 @@ extension CacheMachine {
         reply.integer(1)
     }
 
-    func flush(_ reply: inout ReplyBuffer) {
-        if self.arguments.count > 1 { return reply.error(Text.syntax) }
-        if let mode = self.arguments.first, !spells(mode, "async"), !spells(mode, "sync") {
-            return reply.error(Text.syntax)
-        }
-        self.removeAll()
-        reply.ok()
-    }
-
     // MARK: Looking around
-
-    /// O(keys).
-    func keys(_ reply: inout ReplyBuffer) {
-        let pattern = self.arguments[0]
-        var found: [Record] = []
-        for shard in self.shards.indices {
-            self.forEachAlive(in: shard) { if globMatches(pattern, $0.key) { found.append($0) } }
-        }
-        reply.array(found.count)
-        for record in found { reply.bulk(record.key) }
-    }
 
     /// The keys of a shard that are alive. Within a transaction in the order of the keys: its reply is part of the
     /// state, and where a record stands in its table depends on the table's past, which a replica restored from a
     /// checkpoint has not in common with the others.
-    private func forEachAlive(in shard: Int, _ body: (Record) -> Void) {
+    func forEachAlive(in shard: Int, _ body: (Record) -> Void) {
+        self.budget -= self.shards[shard].capacity * 8 + self.shards[shard].count * Work.visit
         if self.isReading {
             for slot in 0..<self.shards[shard].capacity {
                 if let record = self.shards[shard].record(at: slot), self.isAlive(record) { body(record) }
@@ -158,7 +126,8 @@ extension CacheMachine {
     }
 
     /// The cursor is the number of the next shard: it means the same on every replica, and a key that is there
-    /// throughout is always found, whatever grows meanwhile. A call gives whole shards, until it has COUNT keys.
+    /// throughout is always found, whatever grows meanwhile. A call gives whole shards, until it has COUNT keys, or as many as
+    /// one turn bears: COUNT is a wish.
     func scan(_ reply: inout ReplyBuffer) {
         guard let cursor = self.cursor(self.arguments[0]) else { return reply.error("ERR invalid cursor") }
         var count: Int64 = 10
@@ -171,7 +140,7 @@ extension CacheMachine {
             if spells(self.arguments[at], "count") {
                 guard let number = integer(value) else { return reply.error(Text.notInteger) }
                 guard number >= 1 else { return reply.error(Text.syntax) }
-                count = number
+                count = min(number, Self.maxScan)
             } else if spells(self.arguments[at], "match") {
                 pattern = value
             } else if spells(self.arguments[at], "type") {
@@ -196,6 +165,8 @@ extension CacheMachine {
         reply.array(found.count)
         for record in found { reply.bulk(record.key) }
     }
+
+    private static let maxScan: Int64 = 10_000
 
     /// As `strtoul` reads it: a sign may stand before, nothing at all is 0, a zero byte ends it.
     private func cursor(_ bytes: UnsafeRawBufferPointer) -> Int? {

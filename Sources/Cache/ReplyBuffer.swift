@@ -46,6 +46,12 @@ package struct ReplyBuffer {
 
     package mutating func integer(_ value: Int64) { self.number(0x3a, value) }
     package mutating func array(_ count: Int) { self.number(0x2a, Int64(count)) }
+    /// The head of an array whose elements begin at `offset`. O(their bytes).
+    mutating func array(_ count: Int, before offset: Int) {
+        var head = ReplyBuffer()
+        head.array(count)
+        self.bytes.insert(contentsOf: head.bytes, at: offset)
+    }
     package mutating func map(_ count: Int) { self.number(0x25, Int64(count)) }
     /// RESP3's set; RESP2 clients get an array.
     package mutating func set(_ count: Int) { self.number(0x7e, Int64(count)) }

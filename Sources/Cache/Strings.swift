@@ -159,28 +159,6 @@ extension CacheMachine {
         self.set(key, record.value, expiry: expiry, form: record.form)
     }
 
-    func mget(_ reply: inout ReplyBuffer) {
-        reply.array(self.arguments.count)
-        for key in self.arguments {
-            if let record = self.lookup(key) { reply.bulk(record.value) } else { reply.null() }
-        }
-    }
-
-    func mset(onlyIfNone: Bool, _ reply: inout ReplyBuffer) {
-        guard self.arguments.count % 2 == 0 else {
-            return reply.error("ERR wrong number of arguments for '\(onlyIfNone ? "msetnx" : "mset")' command")
-        }
-        if onlyIfNone {
-            for at in stride(from: 0, to: self.arguments.count, by: 2) where self.lookup(self.arguments[at]) != nil {
-                return reply.integer(0)
-            }
-        }
-        for at in stride(from: 0, to: self.arguments.count, by: 2) {
-            self.set(self.arguments[at], self.arguments[at + 1], expiry: nil)
-        }
-        if onlyIfNone { reply.integer(1) } else { reply.ok() }
-    }
-
     // MARK: Numbers
 
     func increment(by delta: Int64, _ reply: inout ReplyBuffer) {

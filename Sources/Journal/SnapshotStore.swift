@@ -42,6 +42,7 @@ package final class SnapshotStore: Sendable {
         case read(GroupID, LogIndex, offset: UInt64, MemberID)
         case stage(SnapshotPiece)
         case load(GroupID, SnapshotMark, number: UInt64)
+        case loadMore(GroupID, number: UInt64)
         case repair(GroupID, SnapshotMark, usesOld: Bool)
         case lent(GroupID, LogIndex, offset: UInt64, [UInt8])
         case lend(GroupID, LogIndex, offset: UInt64, MemberID)
@@ -80,10 +81,13 @@ package final class SnapshotStore: Sendable {
         self.add(.read(group, index, offset: offset, member))
     }
     package func stage(_ piece: SnapshotPiece) { self.add(.stage(piece)) }
-    /// Reads back the file of this very snapshot. `number` tells one load from another of the same file.
+    /// Reads back the file of this very snapshot. `number` tells one load from another of the same file. After a few blocks
+    /// more come as `loadMore` asks for them.
     package func load(_ group: GroupID, _ mark: SnapshotMark, number: UInt64) {
         self.add(.load(group, mark, number: number))
     }
+    /// A block that was loaded has been taken in: the next may come.
+    package func loadMore(_ group: GroupID, number: UInt64) { self.add(.loadMore(group, number: number)) }
     /// Begins to rebuild a snapshot's file (`SnapshotRepair`). One of a group at a time: an earlier one is dropped.
     package func repair(_ group: GroupID, _ mark: SnapshotMark, usesOld: Bool) {
         self.add(.repair(group, mark, usesOld: usesOld))
@@ -152,6 +156,7 @@ package final class SnapshotStore: Sendable {
         var writing: [Writing] = []
         var staging: [Staging] = []
         var repairing: [Repairing] = []
+        var readings: [Reading] = []
         var hasSpare = false
         while true {
             if hasSpare, !self.signal.wait(atMost: Self.spareFor) {
@@ -175,7 +180,8 @@ package final class SnapshotStore: Sendable {
                     if hasSpare { unlink(self.sparePath) }
                     hasSpare = false
                     self.stage(piece, &staging)
-                case .load(let group, let mark, let number): self.readBack(group, mark, number)
+                case .load(let group, let mark, let number): self.beginReading(group, mark, number, &readings)
+                case .loadMore(let group, let number): self.readOn(group, number, &readings)
                 case .repair(let group, let mark, let usesOld):
                     self.beginRepair(group, mark, usesOld: usesOld, &repairing)
                 case .lent(let group, let index, let offset, let bytes):
@@ -189,6 +195,7 @@ package final class SnapshotStore: Sendable {
                     for file in writing { Glibc.close(file.fd) }
                     for file in staging { Glibc.close(file.fd) }
                     for file in repairing { file.close() }
+                    for file in readings { Glibc.close(file.fd) }
                     return
                 }
             }
@@ -369,24 +376,76 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    private func readBack(_ group: GroupID, _ mark: SnapshotMark, _ number: UInt64) {
-        let index = mark.index
+    // MARK: Reading back
+
+    /// A file that is being read back. Blocks that the core has not taken in yet are few: it reads no faster than they are
+    /// applied.
+    private struct Reading {
+        var group: GroupID
+        var mark: SnapshotMark
+        var number: UInt64
+        var fd: Int32
+        var file: SnapshotFile.Reading
+        var digest: SnapshotDigest
+    }
+
+    private static let readingWindow = 8
+
+    private func beginReading(
+        _ group: GroupID, _ mark: SnapshotMark, _ number: UInt64, _ readings: inout [Reading]
+    ) {
+        Self.dropReading(group, &readings)
+        let path = self.path(group, mark.index)
         do {
-            var digest = SnapshotDigest(key: self.hashKey)
-            let found = try SnapshotFile.read(self.path(group, index)) { block in
-                digest.add(block)
-                self.completion(
+            let fd = try Files.open(path, O_RDONLY)
+            do {
+                let file = try SnapshotFile.Reading(path) { try Files.read(fd, at: $0, count: $1, path: path) }
+                guard file.mark == mark else { throw MalformedBytes("\(path) is another snapshot's file") }
+                readings.append(
+                    Reading(
+                        group: group, mark: mark, number: number, fd: fd, file: file,
+                        digest: SnapshotDigest(key: self.hashKey)))
+            } catch {
+                Glibc.close(fd)
+                throw error
+            }
+        } catch {
+            return self.completion(
+                .loaded(
+                    group, mark.index, number: number, block: [], isLast: true, digest: nil, failure: "\(error)"))
+        }
+        for _ in 0..<Self.readingWindow { self.readOn(group, number, &readings) }
+    }
+
+    /// One block more.
+    private func readOn(_ group: GroupID, _ number: UInt64, _ readings: inout [Reading]) {
+        guard let at = readings.firstIndex(where: { $0.group == group && $0.number == number }) else { return }
+        let (index, fd, path) = (readings[at].mark.index, readings[at].fd, readings[at].file.path)
+        var digest: Hash128?
+        var failure: String?
+        do {
+            let block = try readings[at].file.next(
+                size: { Files.size(fd) }, bytes: { try Files.read(fd, at: $0, count: $1, path: path) })
+            if let block {
+                readings[at].digest.add(block)
+                return self.completion(
                     .loaded(
                         group, index, number: number, block: block, isLast: false, digest: nil, failure: nil))
             }
-            guard found == mark else { throw MalformedBytes("\(self.path(group, index)) is another snapshot's file") }
-            self.completion(
-                .loaded(
-                    group, index, number: number, block: [], isLast: true, digest: digest.value, failure: nil))
+            digest = readings[at].digest.value
         } catch {
-            self.completion(
-                .loaded(
-                    group, index, number: number, block: [], isLast: true, digest: nil, failure: "\(error)"))
+            failure = "\(error)"
+        }
+        Self.dropReading(group, &readings)
+        self.completion(
+            .loaded(group, index, number: number, block: [], isLast: true, digest: digest, failure: failure))
+    }
+
+    private static func dropReading(_ group: GroupID, _ readings: inout [Reading]) {
+        readings.removeAll { reading in
+            guard reading.group == group else { return false }
+            Glibc.close(reading.fd)
+            return true
         }
     }
 }
@@ -411,57 +470,83 @@ package enum SnapshotFile {
         _ path: String, size: () -> Int, bytes: (_ offset: Int, _ count: Int) throws -> [UInt8],
         _ body: ([UInt8]) throws -> Void
     ) throws -> SnapshotMark {
-        var offset = 0
-        func take(_ count: Int) throws -> [UInt8] {
-            let bytes = try bytes(offset, count)
-            guard bytes.count == count else { throw MalformedBytes("\(path) ends early") }
-            offset += count
-            return bytes
-        }
-        func words(_ bytes: [UInt8]) -> (UInt32, UInt32) {
-            bytes.withUnsafeBytes {
-                (
-                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
-                    UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
-                )
+        var reading = try Reading(path, bytes: bytes)
+        while let block = try reading.next(size: size, bytes: bytes) { try body(block) }
+        return reading.mark
+    }
+
+    /// A file that is read block by block.
+    struct Reading {
+        let path: String
+        let mark: SnapshotMark
+        private var offset = 0
+        private var framing: SnapshotFraming
+
+        /// Reads its head.
+        init(_ path: String, bytes: (_ offset: Int, _ count: Int) throws -> [UInt8]) throws {
+            var offset = 0
+            func take(_ count: Int) throws -> [UInt8] { try SnapshotFile.take(count, at: &offset, path, bytes) }
+            var header = try take(12)
+            let (magic, version) = SnapshotFile.words(header)
+            guard magic == SnapshotFormat.magic,
+                (SnapshotFormat.lowestVersion...SnapshotFormat.version).contains(version)
+            else { throw MalformedBytes("\(path) is not a snapshot of a known version") }
+            let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
+            header += try take(length)
+            let own = try take(4)
+            guard SnapshotFile.words(own + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else {
+                throw MalformedBytes("\(path): its head is bad")
             }
+            self.mark = try header[12...].withUnsafeBytes { bytes in
+                var reader = ByteReader(bytes)
+                return try reader.mark()
+            }
+            self.path = path
+            self.framing = SnapshotFraming(header: header + own, version: version)
+            self.offset = offset
         }
-        var header = try take(12)
-        let (magic, version) = words(header)
-        guard magic == SnapshotFormat.magic,
-            (SnapshotFormat.lowestVersion...SnapshotFormat.version).contains(version)
-        else { throw MalformedBytes("\(path) is not a snapshot of a known version") }
-        let length = Int(header[8]) | Int(header[9]) << 8 | Int(header[10]) << 16
-        header += try take(length)
-        let own = try take(4)
-        guard words(own + [0, 0, 0, 0]).0 == CRC32C.of(header[...]) else {
-            throw MalformedBytes("\(path): its head is bad")
-        }
-        let mark = try header[12...].withUnsafeBytes { bytes in
-            var reader = ByteReader(bytes)
-            return try reader.mark()
-        }
-        var framing = SnapshotFraming(header: header + own, version: version)
-        while true {
-            let (count, expected) = words(try take(8))
+
+        /// The next block, checked; nil after the last one, where the file ends as it should.
+        mutating func next(
+            size: () -> Int, bytes: (_ offset: Int, _ count: Int) throws -> [UInt8]
+        ) throws -> [UInt8]? {
+            let (path, blocks) = (self.path, self.framing.blocks)
+            let (count, expected) = SnapshotFile.words(try SnapshotFile.take(8, at: &self.offset, path, bytes))
             if count == SnapshotFormat.endMark {
-                let tail = try take(8)
-                let (low, high) = words(tail)
-                guard expected == framing.checksum, UInt64(low) | UInt64(high) << 32 == framing.blocks else {
+                let (low, high) = SnapshotFile.words(try SnapshotFile.take(8, at: &self.offset, path, bytes))
+                guard expected == self.framing.checksum, UInt64(low) | UInt64(high) << 32 == blocks else {
                     throw MalformedBytes("\(path): its end is bad")
                 }
-                guard offset == size() else { throw MalformedBytes("\(path) goes on after its end") }
-                return mark
+                guard self.offset == size() else { throw MalformedBytes("\(path) goes on after its end") }
+                return nil
             }
             guard Int(count) <= SnapshotFormat.maxBlockBytes else {
-                throw MalformedBytes("\(path): block \(framing.blocks) is bad")
+                throw MalformedBytes("\(path): block \(blocks) is bad")
             }
-            let block = try take(Int(count))
-            guard framing.checksum(of: block[...]) == expected else {
-                throw MalformedBytes("\(path): block \(framing.blocks) is bad")
+            let block = try SnapshotFile.take(Int(count), at: &self.offset, path, bytes)
+            guard self.framing.checksum(of: block[...]) == expected else {
+                throw MalformedBytes("\(path): block \(blocks) is bad")
             }
-            framing.take(count: block.count, checksum: expected)
-            try body(block)
+            self.framing.take(count: block.count, checksum: expected)
+            return block
+        }
+    }
+
+    private static func take(
+        _ count: Int, at offset: inout Int, _ path: String, _ bytes: (_ offset: Int, _ count: Int) throws -> [UInt8]
+    ) throws -> [UInt8] {
+        let found = try bytes(offset, count)
+        guard found.count == count else { throw MalformedBytes("\(path) ends early") }
+        offset += count
+        return found
+    }
+
+    private static func words(_ bytes: [UInt8]) -> (UInt32, UInt32) {
+        bytes.withUnsafeBytes {
+            (
+                UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
+                UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+            )
         }
     }
 }

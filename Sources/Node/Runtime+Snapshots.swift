@@ -45,6 +45,7 @@ extension Runtime {
             self.logger.error("a snapshot could not be taken in", metadata: ["group": "\(group)", "reason": "\(text)"])
             self.core.snapshotNotStaged(group, index: index)
         case .loaded(let group, _, let number, let block, let isLast, let digest, let failure):
+            if !isLast { self.snapshots.loadMore(group, number: number) }
             if let failure {
                 self.core.snapshotUnreadable(group, number: number, reason: failure)
                 break

@@ -88,7 +88,8 @@ final class Runtime {
             options: RedisServerOptions(
                 host: parts.configuration.redisHost, port: parts.configuration.redisPort,
                 password: parts.configuration.password, maxClients: parts.configuration.maxClients,
-                maxMemory: parts.configuration.maxMemory), logger: parts.logger)
+                maxMemory: parts.configuration.maxMemory, clientsLimit: parts.configuration.maxClientBytes),
+            logger: parts.logger)
         self.transport.setDelegate(self)
         self.redis.setBackend(self)
     }
@@ -161,6 +162,7 @@ final class Runtime {
         self.isTurnScheduled = false
         guard !self.isEnded else { return }
         self.begin()
+        self.core.isOutputCongested = self.redis.isCongested
         self.core.endTurn()
         self.hasBegun = false
         self.carryOut()
@@ -187,6 +189,7 @@ final class Runtime {
         self.readHeartbeats()
         self.core.tick()
         self.considerTrimming()
+        self.redis.supervise()
         self.scheduleTurn()
     }
 

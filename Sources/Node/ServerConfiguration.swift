@@ -18,6 +18,8 @@ package struct ServerConfiguration: Sendable {
     package var maxClients: Int
     /// Bytes of log in memory: a quarter of the state's, within bounds.
     package var maxLogBytes: Int { min(max(self.maxMemory / 4, 64 << 20), 1 << 30) }
+    /// Bytes that all clients' requests and replies may take: an eighth of the state's, within bounds.
+    package var maxClientBytes: Int { min(max(self.maxMemory / 8, 256 << 20), 1 << 30) }
     package var requestTimeoutMilliseconds: Int
     package var segmentBytes: Int
     package var checkpointBytes: Int

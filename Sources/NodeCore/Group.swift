@@ -22,6 +22,8 @@ final class Group {
     var sessions = SessionTable()
     var appliedIndex: LogIndex = 0
     var appliedTime = WallTime(nanoseconds: 0)
+    /// Some of the commands of the entry after `appliedIndex` are applied, or part of one: nobody looks at the state.
+    var isMidEntry = false
 
     /// This node's own commands.
     var origin: OriginStream
@@ -145,6 +147,8 @@ struct IncomingSnapshot {
     /// Tells this reading from another one, even of the same file.
     var loadNumber: UInt64 = 0
     var sessions: SessionTable?
+    /// Of them, as far as they are read.
+    var sessionBytes: [UInt8] = []
     /// Of blocks read into them.
     var loadedBytes = 0
     var lastHeard: Instant

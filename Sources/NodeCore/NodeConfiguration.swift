@@ -43,6 +43,8 @@ package struct NodeConfiguration: Sendable {
     package var maxCommandBytes = 14 << 20
     /// Reads that may wait for an index.
     package var maxWaitingReads = 131_072
+    /// Work of the state machine (`Cache.Work`: about a nanosecond each) in one turn, but for the step that exceeds it.
+    package var maxTurnWork = 8 << 20
     /// Blocks of a snapshot handed to the disk and not yet written.
     package var maxSnapshotBlocksInFlight = 8
     /// Serialised in one turn: half a millisecond, which others wait for.

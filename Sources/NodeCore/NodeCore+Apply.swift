@@ -5,18 +5,27 @@ import Formats
 package import Replication
 
 extension NodeCore {
-    /// Applies what is committed, in slices: a long stretch (a restart, a catch-up) leaves room for other work between.
+    /// Applies what is committed, in slices: a long stretch (a restart, a catch-up), and a long command, leave room for other
+    /// work between.
     func apply(_ group: Group) {
         guard let limit = group.applyLimit else { return }
         let commit = min(group.replica.commitIndex, limit)
         var budget = 1 << 20
+        if case .cache(let cache) = group.machine {
+            // A long read goes on first.
+            guard !cache.isPaused || group.isMidEntry else { return }
+            cache.budget = self.configuration.maxTurnWork
+        }
         while group.appliedIndex < commit {
-            guard budget > 0 else {
+            guard budget > 0, self.mayApply(group) else {
                 self.effects.wantsTurn = true
                 break
             }
             let entry = group.replica.log.entry(at: group.appliedIndex + 1)
-            self.apply(entry, to: group)
+            guard self.apply(entry, to: group) else {
+                self.effects.wantsTurn = true
+                break
+            }
             budget -= entry.payload.count + 512
             group.checkpoint.bytesSince += entry.payload.count + 256
         }
@@ -27,7 +36,13 @@ extension NodeCore {
         }
     }
 
-    private func apply(_ entry: Entry, to group: Group) {
+    private func mayApply(_ group: Group) -> Bool {
+        guard case .cache(let cache) = group.machine else { return true }
+        return cache.budget > 0
+    }
+
+    /// False where it is to be gone on with in the next turn: what is done is not done again, as with any retry.
+    private func apply(_ entry: Entry, to group: Group) -> Bool {
         invariant(entry.index == group.appliedIndex + 1, "\(group.id): \(entry.index) after \(group.appliedIndex)")
         invariant(entry.time >= group.appliedTime, "\(group.id): time goes back at \(entry.index)")
         group.appliedTime = entry.time
@@ -39,7 +54,8 @@ extension NodeCore {
         case .empty, .membership, .time:
             break
         case .commands:
-            self.applyCommands(entry, to: group)
+            group.isMidEntry = !self.applyCommands(entry, to: group)
+            if group.isMidEntry { return false }
             group.lastEffectiveIndex = entry.index
         case .session:
             self.applySession(entry, to: group)
@@ -50,6 +66,7 @@ extension NodeCore {
         group.appliedIndex = entry.index
         if case .cache(let cache) = group.machine { cache.expire() }
         if entry.kind == .checkpoint { self.beginCheckpoint(group, at: entry) }
+        return true
     }
 
     private func applySession(_ entry: Entry, to group: Group) {
@@ -82,12 +99,13 @@ extension NodeCore {
         }
     }
 
-    private func applyCommands(_ entry: Entry, to group: Group) {
+    private func applyCommands(_ entry: Entry, to group: Group) -> Bool {
         entry.payload.withUnsafeBytes { bytes in
             var cursor = ByteCursor(bytes)
             while !cursor.isAtEnd, let block = CommandsPayload.next(&cursor) {
-                self.applyBlock(block, at: entry.index, to: group)
+                guard self.applyBlock(block, at: entry.index, to: group) else { return false }
             }
+            return true
         }
     }
 
@@ -97,29 +115,38 @@ extension NodeCore {
     /// 2. A sequence at or below the last applied is a retry: it took effect, and its reply is kept or was had.
     /// 3. A sequence beyond the next means that blocks were lost on the way to the leader: nothing of it takes effect,
     ///    and the origin, when it applies this entry itself, sends again from the first that is missing.
-    private func applyBlock(_ block: CommandsPayload.Block, at index: LogIndex, to group: Group) {
+    /// - Returns: false where the turn's work is done before the block is.
+    private func applyBlock(_ block: CommandsPayload.Block, at index: LogIndex, to group: Group) -> Bool {
         let isOwn = block.origin == self.configuration.me.node && block.run == self.configuration.run
         guard let at = group.sessions.index(of: block.origin, run: block.run) else {
             self.effects.events.append(.sessionRefused(group.id, block.origin, block.run))
-            return
+            return true
         }
         let expected = group.sessions[at].lastSequence + 1
         if block.firstSequence > expected {
             self.effects.events.append(.sequenceGap(group.id, expected: expected, found: block.firstSequence))
             if isOwn { group.origin.resend(toNewLeader: false, now: self.now) }
-            return
+            return true
         }
         group.sessions[at].forget(below: min(block.lowestUnanswered, expected))
         var commands = ByteCursor(block.commands)
         var sequence = block.firstSequence
         var announcer = Announcer(block, group.machine)
         for _ in 0..<block.count {
-            announcer.step()
-            guard let length = commands.u32(), let command = commands.bytes(Int(length)) else { return }
+            if sequence > group.sessions[at].lastSequence { announcer.step() } else { announcer.skip() }
+            guard let length = commands.u32(), let command = commands.bytes(Int(length)) else { return true }
             if sequence == group.sessions[at].lastSequence + 1 {
                 self.reply.removeAll()
                 switch group.machine {
-                case .cache(let cache): cache.apply(command, index: index, reply: &self.reply)
+                case .cache(let cache):
+                    guard cache.budget > 0 else { return false }
+                    if cache.isPaused || group.sessions[at].mayKeep(command) {
+                        guard cache.apply(command, index: index, reply: &self.reply) else { return false }
+                    } else {
+                        self.reply.error(
+                            "BUSY nothing was written: too many replies wait for their clients; try again")
+                    }
+                    cache.budget -= self.reply.bytes.count
                 case .catalog(let catalog): catalog.apply(command, index: index)
                 }
                 self.reply.bytes.withUnsafeBytes { reply in
@@ -137,6 +164,7 @@ extension NodeCore {
             self.incidents.acknowledgedWrite(now: self.now)
             self.diskAccount.acknowledgedWrite(now: self.now)
         }
+        return true
     }
 
     /// After a snapshot took the place of entries that this node never applied: the replies to its own commands among
@@ -175,6 +203,11 @@ private struct Announcer {
             self.cache = nil
         }
         for _ in 0..<Self.distance { self.step() }
+    }
+
+    /// Past a command that is applied already.
+    mutating func skip() {
+        if self.cache != nil, let length = self.ahead.u32() { _ = self.ahead.bytes(Int(length)) }
     }
 
     mutating func step() {

@@ -89,10 +89,8 @@ extension NodeCore {
         group.checkpoint.blocksInFlight = 0
         self.effects.events.append(.checkpointBegun(group.id, entry.index))
         self.effects.snapshots.append(.begin(group.id, mark))
-        // The first block: the sessions. They are small, and they change with every entry.
-        var sessions: [UInt8] = []
-        group.sessions.encode(into: &sessions)
-        self.hand(sessions, of: group)
+        // First the sessions. They are small, as a rule, and they change with every entry.
+        for block in group.sessions.encodedBlocks() { self.hand(block, of: group) }
         switch group.machine {
         case .cache(let cache): cache.beginCheckpoint()
         case .catalog(let catalog):

@@ -268,6 +268,7 @@ extension NodeCore {
         self.abandonCheckpoint(of: group)
         // Nobody is served from it any more, and memory is not to hold two of them.
         group.machine = self.emptyMachine(group.id)
+        group.isMidEntry = false
         group.replica.isReluctant = true
         group.rebuilds += 1
         let durable = group.checkpoint.durable

@@ -47,7 +47,7 @@ extension NodeCore {
     /// Of the applied state, sessions included: equal on all replicas at equal applied indexes. Nil while a state is
     /// read back. O(sessions), and for the catalog O(state).
     package func stateDigest(_ id: GroupID) -> Hash128? {
-        guard let group = self.group(id), group.hasState else { return nil }
+        guard let group = self.group(id), group.hasState, !group.isMidEntry else { return nil }
         var hasher = SipHasher128(key: HashKey(self.configuration.cluster))
         var bytes: [UInt8] = []
         group.sessions.encode(into: &bytes)
@@ -64,7 +64,7 @@ extension NodeCore {
 
     /// Answers a read from what is applied here, however old that is. Never for a client.
     package func localRead(_ command: UnsafeRawBufferPointer) -> [UInt8] {
-        guard case .cache(let cache)? = self.group(.default)?.machine else { return [] }
+        guard case .cache(let cache)? = self.group(.default)?.machine, !cache.isPaused else { return [] }
         self.reply.removeAll()
         _ = cache.read(command, random: 0, clock: self.group(.default)!.appliedTime, reply: &self.reply)
         return self.reply.bytes
@@ -75,7 +75,7 @@ extension NodeCore {
 extension NodeCore {
     /// The state machine takes a command that is in no log. False where there is no state.
     package func misapply(_ id: GroupID, _ command: UnsafeRawBufferPointer) -> Bool {
-        guard let group = self.group(id), group.hasState else { return false }
+        guard let group = self.group(id), group.hasState, !group.isMidEntry else { return false }
         self.reply.removeAll()
         switch group.machine {
         case .cache(let cache): cache.apply(command, index: group.appliedIndex, reply: &self.reply)
@@ -90,6 +90,11 @@ extension NodeCore {
             return false
         }
         return cache.rot(key, bit: bit)
+    }
+
+    /// Bytes of replies that the sessions of a group keep, the most of one of them.
+    package func keptReplyBytes(_ id: GroupID) -> Int {
+        self.group(id)?.sessions.sessions.map(\.keptBytes).max() ?? 0
     }
 
     /// What this node said of its state at a checkpoint.

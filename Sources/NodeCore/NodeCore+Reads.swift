@@ -16,7 +16,10 @@ extension NodeCore {
 
     /// Answers the reads whose index the state has reached, in the order asked.
     func serveReads(_ group: Group) {
-        guard group.hasState, case .cache(let cache) = group.machine else { return }
+        guard group.hasState, !group.isMidEntry, !self.isOutputCongested,
+            case .cache(let cache) = group.machine
+        else { return }
+        cache.budget = self.configuration.maxTurnWork
         while let index = group.reads.batches.first?.index, index <= group.appliedIndex {
             // Taken out so that delivering a reply, which may let held requests in, finds the queue unlocked.
             var batch = ReadQueue.Batch()
@@ -28,9 +31,13 @@ extension NodeCore {
         }
     }
 
-    /// False where the item at `batch.next` needs a later time than the state's.
+    /// False where the item at `batch.next` needs a later time than the state's, or the next turn.
     private func serve(_ batch: inout ReadQueue.Batch, of cache: CacheMachine, in group: Group) -> Bool {
         while batch.next < batch.items.count {
+            guard cache.budget > 0 else {
+                self.effects.wantsTurn = true
+                return false
+            }
             let item = batch.items[batch.next]
             // A key may be past its expiry by our clock and alive in the state's time, which alone decides. One time
             // entry is asked for; when the state has moved on, its time holds, wherever our clock stands.
@@ -50,7 +57,11 @@ extension NodeCore {
                 batch.timeAskedAt = nil
                 batch.next += 1
                 group.reads.answered(1)
+                cache.budget -= self.reply.bytes.count + Self.readWork
                 self.reply.bytes.withUnsafeBytes { self.deliver($0, to: item.client, of: .read, index: 0) }
+            case .paused:
+                self.effects.wantsTurn = true
+                return false
             case .needsTime:
                 batch.timeAskedAt = group.appliedIndex
                 self.askForTime(group)
@@ -59,6 +70,9 @@ extension NodeCore {
         }
         return true
     }
+
+    /// Of handing a reply on.
+    private static let readWork = 256
 
     func askForTime(_ group: Group) {
         guard let served = group.servedBy else { return }

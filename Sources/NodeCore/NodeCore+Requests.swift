@@ -34,6 +34,7 @@ struct HeldRequests {
     var isEmpty: Bool { self.requests.isEmpty }
     var first: RequestKind? { self.requests.first?.kind }
     var count: Int { self.requests.count }
+    var byteCount: Int { self.bytes.count - self.start }
 
     mutating func append(_ kind: RequestKind, _ command: UnsafeRawBufferPointer) {
         self.bytes.append(contentsOf: command)
@@ -46,6 +47,9 @@ struct HeldRequests {
         self.start += request.count
         if self.requests.isEmpty {
             self.bytes.removeAll(keepingCapacity: self.bytes.capacity <= 1 << 16)
+            self.start = 0
+        } else if self.start > 1 << 16, self.start * 2 > self.bytes.count {
+            self.bytes.removeSubrange(..<self.start)
             self.start = 0
         }
         return (request.kind, command)
@@ -64,19 +68,23 @@ extension NodeCore {
         switch kind {
         case .write:
             guard !self.refusesWrites(group) else { return .logFull }
-            guard group.origin.outstandingCommands < self.configuration.maxOutstandingCommands,
-                group.origin.outstandingBytes < self.configuration.maxOutstandingBytes
+            guard group.origin.outstandingCommands + self.held.count < self.configuration.maxOutstandingCommands,
+                group.origin.outstandingBytes + self.held.bytes < self.configuration.maxOutstandingBytes
             else { return .busy }
             guard command.count <= self.configuration.maxCommandBytes else { return .tooLarge }
             if self.usedMemory > self.configuration.maxMemory, CommandTable.mayGrow(command) { return .outOfMemory }
         case .read, .wait:
-            guard group.reads.count < self.configuration.maxWaitingReads else { return .busy }
+            guard group.reads.count + self.held.count < self.configuration.maxWaitingReads,
+                group.reads.byteCount + self.held.bytes < self.configuration.maxOutstandingBytes
+            else { return .busy }
         }
         let slot = self.clients[client, default: Client()]
         if slot.held.isEmpty, slot.admits(kind) {
             self.start(kind, command, from: client, in: group)
         } else {
             self.clients[client, default: Client()].held.append(kind, command)
+            self.held.count += 1
+            self.held.bytes += command.count
         }
         return .accepted
     }
@@ -84,6 +92,8 @@ extension NodeCore {
     /// The client is gone. What it sent still takes effect; nobody wants the replies.
     package func closed(_ client: ClientID) {
         guard let slot = self.clients.removeValue(forKey: client) else { return }
+        self.held.count -= slot.held.count
+        self.held.bytes -= slot.held.byteCount
         if slot.writes > 0 { self.group(.default)!.origin.forget(client) }
         self.waits.removeAll { $0.client == client }
     }
@@ -94,7 +104,9 @@ extension NodeCore {
         switch kind {
         case .write:
             self.clients[client, default: Client()].writes += 1
-            group.origin.append(command, for: client, now: self.now)
+            var replyBytes = 0
+            if case .cache(let cache) = group.machine { replyBytes = cache.expectedReplyBytes(command) }
+            group.origin.append(command, for: client, replyBytes: replyBytes, now: self.now)
         case .read:
             self.clients[client, default: Client()].reads += 1
             group.reads.append(command, for: client, now: self.now)
@@ -127,6 +139,8 @@ extension NodeCore {
         while let slot = self.clients[client], let kind = slot.held.first {
             guard slot.admits(kind) else { return }
             let request = self.clients[client]!.held.removeFirst()!
+            self.held.count -= 1
+            self.held.bytes -= request.command.count
             request.command.withUnsafeBytes { self.start(request.kind, $0, from: client, in: group) }
             self.effects.wantsTurn = true
         }
@@ -146,6 +160,11 @@ extension NodeCore {
                     ? "-UNKNOWN the write may or may not take effect: its outcome did not arrive in time\r\n"
                     : "-NOQUORUM nothing was written: no leader could be reached in time\r\n",
                 to: client, of: .write)
+        }
+        if let batch = group.reads.batches.first, self.now - batch.created >= self.configuration.requestTimeout,
+            case .cache(let cache) = group.machine
+        {
+            cache.abandonRead()
         }
         while let batch = group.reads.batches.first, self.now - batch.created >= self.configuration.requestTimeout {
             for item in batch.items[batch.next...] {

@@ -206,6 +206,7 @@ extension NodeCore {
         group.incoming?.loadNumber = self.loads
         group.incoming?.machine = self.emptyMachine(group.id)
         group.incoming?.sessions = nil
+        group.incoming?.sessionBytes = []
         if case .cache(let cache) = group.incoming?.machine { cache.beginRestore() }
     }
 
@@ -244,11 +245,15 @@ extension NodeCore {
         if block.count > 0 {
             group.incoming?.loadedBytes += block.count
             if incoming.sessions == nil {
-                var cursor = ByteCursor(block)
-                guard let sessions = SessionTable(&cursor), cursor.isAtEnd else {
+                group.incoming!.sessionBytes.append(contentsOf: block)
+                switch group.incoming!.sessionBytes.withUnsafeBytes({ SessionTable.decode($0) }) {
+                case .begun: break
+                case .whole(let sessions):
+                    group.incoming!.sessions = sessions
+                    group.incoming!.sessionBytes = []
+                case .malformed:
                     throw SnapshotUnreadable(group: id, index: incoming.mark.index, reason: "its sessions do not parse")
                 }
-                group.incoming?.sessions = sessions
             } else {
                 do {
                     switch machine {
@@ -285,6 +290,7 @@ extension NodeCore {
         group.machine = machine
         group.sessions = sessions
         group.appliedIndex = incoming.mark.index
+        group.isMidEntry = false
         group.appliedTime = incoming.mark.time
         switch machine {
         case .cache(let cache): cache.time = incoming.mark.time

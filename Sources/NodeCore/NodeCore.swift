@@ -19,7 +19,11 @@ package final class NodeCore {
     var groups: [Group] = []
     var peers: [Peer] = []
     var clients: [ClientID: Client] = [:]
+    /// Requests of all clients that wait for earlier ones of the same client.
+    var held = (count: 0, bytes: 0)
     var waits: [Wait] = []
+    /// Clients have much to read: no more reads are answered for now.
+    package var isOutputCongested = false
     var now = Instant(nanoseconds: 0)
     var wall = WallTime(nanoseconds: 0)
     var random: Random

@@ -25,6 +25,8 @@ struct OriginStream {
         /// Leaders that went with it under way.
         var leadersLost = 0
         var answeredUnknown = false
+        /// What its commands' replies are expected to have, where they may be large.
+        var replyBytes = 0
     }
 
     let node: NodeID
@@ -34,10 +36,13 @@ struct OriginStream {
     /// The block that commands go into; it ends with the turn.
     private var building: [UInt8] = []
     private var buildingCount: UInt32 = 0
+    private var buildingReplyBytes = 0
     /// Not yet applied here. Contiguous in sequence; the first may be applied in part.
     private var blocks: Deque<Block> = []
     /// Position in `blocks` of the first that the present leader was not sent.
     private var unsent = 0
+    /// Of the blocks before.
+    private var sentReplyBytes = 0
     /// Whose command each sequence is, from `firstUnapplied` on; 0 where nobody waits any longer.
     private var waiting: Deque<ClientID> = []
     private(set) var firstUnapplied: UInt64 = 1
@@ -58,9 +63,22 @@ struct OriginStream {
     /// connections send in one turn: a block is never larger than an entry, a batch of the journal and a frame can hold.
     static let maxBlockBytes = 1 << 20
 
+    /// Bytes of large replies that commands under way may bring; those that would bring more wait here, and what follows
+    /// them. Every replica keeps the replies until this node has said that it has had them.
+    static let maxReplyBytes = 16 << 20
+    private static let maxBlockReplyBytes = 4 << 20
+
     /// Takes a command. O(bytes), no allocation of its own in steady state.
-    mutating func append(_ command: UnsafeRawBufferPointer, for client: ClientID, now: Instant) {
-        if self.building.count + command.count + 4 > Self.maxBlockBytes { self.seal(now: now) }
+    /// - Parameter replyBytes: what its reply is expected to have, where that may be much.
+    mutating func append(
+        _ command: UnsafeRawBufferPointer, for client: ClientID, replyBytes: Int = 0, now: Instant
+    ) {
+        if self.building.count + command.count + 4 > Self.maxBlockBytes
+            || replyBytes > 0 && self.buildingReplyBytes + replyBytes > Self.maxBlockReplyBytes
+        {
+            self.seal(now: now)
+        }
+        self.buildingReplyBytes += replyBytes
         self.building.append(littleEndian: UInt32(command.count))
         self.building.append(contentsOf: command)
         self.buildingCount += 1
@@ -74,7 +92,10 @@ struct OriginStream {
         if self.blocks.isEmpty { self.lastProgress = now }
         let first = self.nextSequence - UInt64(self.buildingCount)
         self.blocks.append(
-            Block(firstSequence: first, count: self.buildingCount, commands: self.building, created: now))
+            Block(
+                firstSequence: first, count: self.buildingCount, commands: self.building, created: now,
+                replyBytes: self.buildingReplyBytes))
+        self.buildingReplyBytes = 0
         self.building = []
         self.building.reserveCapacity(min(self.blocks[self.blocks.count - 1].commands.count, 1 << 16))
         self.buildingCount = 0
@@ -84,11 +105,16 @@ struct OriginStream {
     mutating func takeUnsent(_ body: (OriginBlock) -> Bool) {
         while self.unsent < self.blocks.count {
             let block = self.blocks[self.unsent]
+            guard
+                block.replyBytes == 0 || self.sentReplyBytes == 0
+                    || self.sentReplyBytes + block.replyBytes <= Self.maxReplyBytes
+            else { return }
             let message = OriginBlock(
                 origin: self.node, run: self.run, firstSequence: block.firstSequence,
                 lowestUnanswered: self.firstUnapplied, count: block.count, commands: block.commands)
             guard body(message) else { return }
             self.blocks[self.unsent].isSent = true
+            self.sentReplyBytes += block.replyBytes
             self.unsent += 1
         }
     }
@@ -97,6 +123,7 @@ struct OriginStream {
     mutating func resend(toNewLeader isNew: Bool, now: Instant) {
         for at in self.blocks.indices where isNew && self.blocks[at].isSent { self.blocks[at].leadersLost += 1 }
         self.unsent = 0
+        self.sentReplyBytes = 0
         self.lastProgress = now
     }
 
@@ -116,7 +143,10 @@ struct OriginStream {
         if let block = self.blocks.first, block.firstSequence + UInt64(block.count) <= self.firstUnapplied {
             self.outstandingBytes -= block.commands.count
             self.blocks.removeFirst()
-            if self.unsent > 0 { self.unsent -= 1 }
+            if self.unsent > 0 {
+                self.unsent -= 1
+                self.sentReplyBytes -= block.replyBytes
+            }
         }
         return client
     }

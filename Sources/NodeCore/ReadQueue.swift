@@ -37,6 +37,8 @@ struct ReadQueue {
     var batches: Deque<Batch> = []
     private var spare: [Batch] = []
     private(set) var count = 0
+    /// Of all batches.
+    private(set) var byteCount = 0
 
     mutating func append(_ command: UnsafeRawBufferPointer, for client: ClientID, now: Instant) {
         if self.batches.last.map({ $0.ticket != 0 || $0.index != nil }) ?? true {
@@ -49,6 +51,7 @@ struct ReadQueue {
         self.batches[last].bytes.append(contentsOf: command)
         self.batches[last].items.append(Item(client: client, offset: offset, count: command.count))
         self.count += 1
+        self.byteCount += command.count
     }
 
     /// Tickets that wait for an index.
@@ -80,6 +83,7 @@ struct ReadQueue {
 
     mutating func removeFirst() {
         var batch = self.batches.removeFirst()
+        self.byteCount -= batch.bytes.count
         if self.spare.count < 4, batch.bytes.capacity <= 1 << 20 {
             batch.removeAll()
             self.spare.append(batch)

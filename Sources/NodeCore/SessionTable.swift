@@ -1,3 +1,4 @@
+import Cache
 import DequeModule
 import Formats
 package import Replication
@@ -14,6 +15,17 @@ package struct Session: Sendable {
     private var lengths: Deque<UInt32> = []
     private var bytes: [UInt8] = []
     private var start = 0
+    /// Bytes of the replies that are kept.
+    var keptBytes: Int { self.bytes.count - self.start }
+
+    /// Bytes of replies beyond which no command is applied whose reply may be large. The origin keeps far below: it waits
+    /// with what may bring large replies (`OriginStream.maxReplyBytes`).
+    static let maxKeptBytes = 32 << 20
+
+    /// Whether there is room for a command's reply. The same on every replica, as what is kept is.
+    func mayKeep(_ command: UnsafeRawBufferPointer) -> Bool {
+        self.keptBytes < Self.maxKeptBytes || !CommandTable.repliesWithValues(command)
+    }
 
     init(node: NodeID, run: Run) {
         self.node = node
@@ -120,6 +132,45 @@ package struct SessionTable: Sendable {
     func encode(into out: inout [UInt8]) {
         out.append(littleEndian: UInt32(self.sessions.count))
         for session in self.sessions { session.encode(into: &out) }
+    }
+
+    /// As blocks of a snapshot. Mostly one, with what `encode` gives; where that is long, the first begins with u32
+    /// 0xffffffff and u64 its length, and the rest is in those that follow.
+    func encodedBlocks() -> [[UInt8]] {
+        var bytes: [UInt8] = []
+        self.encode(into: &bytes)
+        guard bytes.count > Self.blockBytes else { return [bytes] }
+        var head: [UInt8] = []
+        head.append(littleEndian: UInt32.max)
+        head.append(littleEndian: UInt64(bytes.count))
+        bytes.insert(contentsOf: head, at: 0)
+        return stride(from: 0, to: bytes.count, by: Self.blockBytes).map {
+            Array(bytes[$0..<min($0 + Self.blockBytes, bytes.count)])
+        }
+    }
+
+    private static let blockBytes = 1 << 20
+
+    /// What the first blocks of a snapshot give.
+    enum Decoded {
+        case whole(SessionTable)
+        /// More blocks of it follow.
+        case begun
+        case malformed
+    }
+
+    static func decode(_ blocks: UnsafeRawBufferPointer) -> Decoded {
+        var cursor = ByteCursor(blocks)
+        if blocks.count >= 12, cursor.u32() == .max {
+            guard let length = cursor.u64() else { return .malformed }
+            let found = UInt64(blocks.count - 12)
+            guard found >= length else { return .begun }
+            guard found == length else { return .malformed }
+        } else {
+            cursor = ByteCursor(blocks)
+        }
+        guard let table = SessionTable(&cursor), cursor.isAtEnd else { return .malformed }
+        return .whole(table)
     }
 
     init() {}

@@ -140,6 +140,8 @@ extension RedisConnection {
             return self.answer { $0.simple("QUEUED") }
         }
         let size: Int
+        // A transaction is of one space.
+        if spec.id == 84 { return self.fail("ERR SELECT is not allowed in transactions") }
         if spec.kind == .local {
             guard spec.id != 93 else { return self.fail("ERR '\(spec.name)' is not supported within a transaction") }
             let words = (0..<arguments.count).map { Array(arguments[$0]) }

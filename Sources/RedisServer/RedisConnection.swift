@@ -47,6 +47,12 @@ final class RedisConnection: ChannelInboundHandler {
     /// Of the replies that are not all sent.
     private var largestReply = 0
     private var owed: Deque<Owed> = []
+    /// Of local answers that wait behind others.
+    private var owedBytes = 0
+    /// Of replies, written and not yet taken by the kernel, as far as that was looked at.
+    private var unsent = 0
+    /// Bytes that the connection holds, as the server has them counted.
+    private(set) var heldBytes = 0
     private var scratch: [UInt8] = []
     private var local = ReplyBuffer()
 
@@ -95,7 +101,7 @@ final class RedisConnection: ChannelInboundHandler {
     private static let maxWatchedBytes = 1 << 20
     static let maxTransactionBytes = RESPParser.maxCommandBytes - (2 << 20)
     /// Bytes of replies that a client may have outstanding, as far as the past tells.
-    private static let owedBytes = 32 << 20
+    private static let maxOwedBytes = 32 << 20
     /// Bytes that are gathered before they are handed to the channel.
     private static let flushBytes = 256 << 10
 
@@ -153,11 +159,16 @@ final class RedisConnection: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         self.isClosing = true
         self.context = nil
+        self.forget()
         self.server.closed(self)
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable { self.resume() }
+        if context.channel.isWritable {
+            self.unsent = 0
+            self.noteHeldBytes()
+            self.resume()
+        }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
@@ -167,12 +178,46 @@ final class RedisConnection: ChannelInboundHandler {
         self.context?.close(promise: nil)
     }
 
+    // MARK: Memory
+
+    /// Closes at once, with what was to be read.
+    func cutOff() {
+        self.close()
+        self.forget()
+    }
+
+    private func forget() {
+        self.input = ByteBuffer()
+        self.output = ByteBuffer()
+        self.transaction = nil
+        self.mixed = []
+        self.watched.removeAll()
+        self.watchedBytes = 0
+        for at in self.owed.indices { if case .local = self.owed[at] { self.owed[at] = .local([]) } }
+        self.owedBytes = 0
+        self.unsent = 0
+        self.noteHeldBytes()
+    }
+
+    /// What it holds of requests that are not whole or not run yet, and of replies that are not sent.
+    private func noteHeldBytes() {
+        let bytes =
+            self.input.readableBytes + self.output.readableBytes + self.owedBytes + self.unsent + self.watchedBytes
+            + (self.transaction?.bytes ?? 0)
+        guard bytes != self.heldBytes else { return }
+        self.server.heldBytesChanged(by: bytes - self.heldBytes)
+        self.heldBytes = bytes
+    }
+
     // MARK: Input
 
     private func process() {
         guard !self.isProcessing else { return }
         self.isProcessing = true
-        defer { self.isProcessing = false }
+        defer {
+            self.isProcessing = false
+            self.noteHeldBytes()
+        }
         // Taken out, so that the bytes are not copied when a command's handling looks at this object.
         var input = ByteBuffer()
         swap(&input, &self.input)
@@ -214,10 +259,11 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// How many replies the client may have outstanding: it grows with every reply, and is small where replies are
     /// large.
-    private var window: Int { min(self.reach, max(16, Self.owedBytes / max(1, self.meanReply))) }
+    private var window: Int { min(self.reach, max(16, Self.maxOwedBytes / max(1, self.meanReply))) }
 
     private var shouldPause: Bool {
-        self.isBlocked || self.owed.count >= self.window || !(self.context?.channel.isWritable ?? true)
+        self.isBlocked || self.owed.count >= self.window || self.owedBytes > Self.maxOwedBytes
+            || !(self.context?.channel.isWritable ?? true)
     }
 
     private func pause() {
@@ -370,7 +416,9 @@ final class RedisConnection: ChannelInboundHandler {
             self.owed.removeFirst()
             switch next {
             case .operation: break
-            case .local(let bytes): self.output.writeBytes(bytes)
+            case .local(let bytes):
+                self.owedBytes -= bytes.count
+                self.output.writeBytes(bytes)
             case .close: return self.finish()
             }
         }
@@ -445,7 +493,7 @@ final class RedisConnection: ChannelInboundHandler {
         } else {
             var buffer = ByteBuffer()
             self.local.bytes.withUnsafeBytes { ReplyConversion.append($0, version: self.version, to: &buffer) }
-            self.owed.append(.local(Array(buffer.readableBytesView)))
+            self.oweLocal(Array(buffer.readableBytesView))
         }
     }
 
@@ -454,8 +502,13 @@ final class RedisConnection: ChannelInboundHandler {
             self.output.writeBytes(bytes)
             self.markDirty()
         } else {
-            self.owed.append(.local(bytes))
+            self.oweLocal(bytes)
         }
+    }
+
+    private func oweLocal(_ bytes: [UInt8]) {
+        self.owed.append(.local(bytes))
+        self.owedBytes += bytes.count
     }
 
     /// After all that is owed.
@@ -485,6 +538,8 @@ final class RedisConnection: ChannelInboundHandler {
         // A new buffer where the old one is still being sent; the same where the kernel has taken it.
         if self.output.capacity > 1 << 16 { self.output = ByteBuffer() } else { self.output.clear() }
         let unsent = self.unsentBytes
+        self.unsent = unsent
+        self.noteHeldBytes()
         if unsent == 0 { self.largestReply = 0 }
         // One reply may be as large as it is.
         guard unsent > self.server.options.outputLimit, unsent > 2 * self.largestReply, !self.isClosing else { return }

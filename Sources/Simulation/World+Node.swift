@@ -86,6 +86,8 @@ extension World {
         configuration.requestTimeout = self.requestTimeout
         configuration.checkpointBytes = self.checkpointBytes
         if self.options.bug != .keepsAllOfTheLog { configuration.maxLogBytes = self.maxLogBytes }
+        // In part of the runs so little work in a turn that entries are applied in parts.
+        if self.checkpointBytes % 3 == 0 { configuration.maxTurnWork = 1 + self.checkpointBytes % 1500 }
         configuration.journalBytes = max(0, found.segments.count - 1) * SimulatedJournal.segmentBytes
         configuration.checkpointInterval = .milliseconds(1500)
         configuration.comparisonInterval = .seconds(4)

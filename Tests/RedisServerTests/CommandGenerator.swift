@@ -243,7 +243,10 @@ struct CommandGenerator {
                 ? word("\(self.below(3000) - 20)")
                 : word(self.pick(["-1", "536870912", "9223372036854775807", "x", "-9223372036854775808", "536870905"]))
             // The whole of 512 MiB is refused only where the value reaches beyond it.
-            return [word("SETRANGE"), self.key(), offset, offset == word("536870905") ? self.blob(20) : self.value()]
+            return [
+                word("SETRANGE"), self.key(), offset,
+                offset == word("536870905") ? word("beyond 512 MiB") : self.value(),
+            ]
         case 85..<90:
             return [word("LCS"), self.key(), self.key()]
                 + self.options(["LEN", "IDX", "WITHMATCHLEN", "IDX", "foo"], ["MINMATCHLEN"])
@@ -319,6 +322,8 @@ struct CommandGenerator {
                     [word("a"), word("b"), word("c")],
                 ])
         case 184..<186:
+            // Within a transaction it is an error here, and none in Redis.
+            if self.isQueueing { return [word("PING")] }
             return [
                 word("SELECT"),
                 self.pick([word("0"), word("1"), word("-1"), word("x"), word("99999999999"), word("2147483648")]),

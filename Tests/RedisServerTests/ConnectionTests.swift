@@ -184,6 +184,45 @@ import Testing
         #expect(try other.ask("PING") == "+PONG\r\n")
     }
 
+    /// Requests that never become whole fill no more than what all clients together have: the largest go.
+    @Test func whereAllHoldTooMuchTheLargestGo() throws {
+        let limit = 8 << 20
+        let server = try TestServer(clientsLimit: limit)
+        defer { try? server.stop() }
+        let sockets = try (1...6).map { _ in try server.connect() }
+        let other = try server.connect()
+        for (number, socket) in sockets.enumerated() {
+            let head = Array("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10000000\r\n".utf8)
+            var bytes = (head + [UInt8](repeating: 0x61, count: (number + 1) << 20))[...]
+            while !bytes.isEmpty {
+                bytes = bytes.dropFirst(try #require(socket.push(Array(bytes))))
+                // The server reads meanwhile.
+                _ = try server.inspect { _, _ in 0 }
+            }
+        }
+        // 21 MiB together.
+        while try server.inspect({ server, _ in server.clientBytes }) < 21 << 20 {}
+        #expect(try server.inspect { server, _ in server.isCongested })
+        try server.inspect { server, _ in server.supervise() }
+        let left = try server.inspect { server, _ in server.connections.values.map(\.heldBytes).sorted() }
+        #expect(left.reduce(0, +) <= limit)
+        #expect(left.filter { $0 > 0 }.map { ($0 + 1000) >> 20 } == [1, 2, 3], "\(left)")
+        #expect(try other.ask("PING") == "+PONG\r\n")
+        for socket in sockets { socket.close() }
+        while try server.inspect({ server, _ in server.connections.count }) > 1 {}
+        #expect(try server.inspect { server, _ in server.clientBytes == 0 && !server.isCongested })
+    }
+
+    @Test func aTransactionIsOfOneSpace() throws {
+        let server = try TestServer()
+        defer { try? server.stop() }
+        let socket = try server.connect()
+        #expect(try socket.ask("SELECT", "0") == "+OK\r\n")
+        #expect(try socket.ask("MULTI") == "+OK\r\n")
+        #expect(try socket.ask("SELECT", "0") == "-ERR SELECT is not allowed in transactions\r\n")
+        #expect(try socket.ask("EXEC").hasPrefix("-EXECABORT"))
+    }
+
     @Test func aPipelineThatIsReadIsAnsweredWhole() throws {
         let server = try TestServer(isDeferred: true)
         defer { try? server.stop() }

@@ -125,13 +125,13 @@ final class TestServer: Sendable {
 
     init(
         password: String? = nil, maxClients: Int = 20000, maxMemory: Int = 1 << 40, outputLimit: Int = 256 << 20,
-        isDeferred: Bool = false
+        clientsLimit: Int = 1 << 30, isDeferred: Bool = false
     ) throws {
         let loop = self.group.next()
         let parts = try loop.submit {
             let options = RedisServerOptions(
                 host: "127.0.0.1", port: 0, password: password, maxClients: maxClients, maxMemory: maxMemory,
-                outputLimit: outputLimit)
+                outputLimit: outputLimit, clientsLimit: clientsLimit)
             let server = RedisServer(
                 loop: loop, options: options, logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
             let backend = DirectBackend(server: server, loop: loop, isDeferred: isDeferred, maxMemory: maxMemory)

@@ -40,6 +40,8 @@ final class CoreCluster {
     var checkpointInterval = Nanoseconds.seconds(1_000_000)
     /// Bytes of log in memory.
     var maxLogBytes = 1 << 30
+    /// Work of one turn.
+    var maxTurnWork = 8 << 20
     /// Nodes whose disks take no snapshots.
     var failsSnapshots: Set<UInt32> = []
     /// What a node's message becomes on its way; nil: it is lost.
@@ -80,6 +82,7 @@ final class CoreCluster {
         configuration.cacheShards = 4
         configuration.checkpointInterval = self.checkpointInterval
         configuration.maxLogBytes = self.maxLogBytes
+        configuration.maxTurnWork = self.maxTurnWork
         self.cores[node] = NodeCore(
             configuration, recovered: disk.groups, detector: FailureDetector(.init()), now: self.now)
         let core = self.cores[node]!
@@ -301,7 +304,7 @@ final class CoreCluster {
         self.submit(.read, node, CommandCoding.encode(1, [Array(key.utf8)]), client)
     }
 
-    private func submit(_ kind: RequestKind, _ node: UInt32, _ command: [UInt8], _ client: ClientID) {
+    func submit(_ kind: RequestKind, _ node: UInt32, _ command: [UInt8], _ client: ClientID) {
         self.cores[node]!.begin(now: self.now, wall: self.wall)
         let admission = command.withUnsafeBytes { self.cores[node]!.submit(kind, command: $0, from: client) }
         switch admission {
