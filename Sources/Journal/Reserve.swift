@@ -24,8 +24,31 @@ extension SegmentFiles {
     func makeReserve() throws(FileError) { Glibc.close(try self.make(self.reserve)) }
 
     /// The reserve becomes the segment file of this number.
+    ///
+    /// Blocks that rotted since it was made are made blank again first. Behind the votes that are written into it they would
+    /// look, to the next start, like a batch that is lost.
     func takeReserve(as file: UInt32) throws(FileError) {
+        try self.mendReserve()
         try Files.rename(self.reserve, self.path(of: file), directory: self.directory)
+    }
+
+    private func mendReserve() throws(FileError) {
+        let found = try Files.readAround(self.reserve)
+        guard found.count == self.segmentBytes else {
+            throw FileError(call: "read", path: self.reserve, code: EIO)
+        }
+        let fd = try Files.open(self.reserve, O_RDWR)
+        defer { Glibc.close(fd) }
+        var isMended = false
+        for first in stride(from: 0, to: self.segmentBytes / JournalFormat.blockBytes, by: 256) {
+            let blocks = first..<min(first + 256, self.segmentBytes / JournalFormat.blockBytes)
+            let offset = first * JournalFormat.blockBytes
+            let blank = JournalFormat.blank(blocks: blocks, identity: self.identity)
+            guard !found[offset..<offset + blank.count].elementsEqual(blank) else { continue }
+            try Files.write(fd, blank, at: offset, path: self.reserve)
+            isMended = true
+        }
+        if isMended { try Files.sync(fd, path: self.reserve) }
     }
 }
 

@@ -25,11 +25,24 @@ final class OpenIncidentsFile: Sendable {
         directory + "/incidents." + (number % 2 == 0 ? "a" : "b")
     }
 
-    /// The later of the copies that can be read; empty where none can: then what earlier runs had not told is lost.
+    /// The later of the copies that can be read; empty where none can: then what earlier runs had not told is lost. One that
+    /// cannot is written anew, where the other can, rather than when its turn comes: until then there would be but one.
     static func read(directory: String) -> OpenIncidents {
-        (UInt64(0)...1).compactMap { try? Files.read(Self.path(directory, $0)) }
-            .compactMap { OpenIncidents(file: $0) }
-            .max { $0.number < $1.number } ?? OpenIncidents()
+        var copies: [OpenIncidents] = []
+        var bad: [String] = []
+        for number: UInt64 in 0...1 {
+            let path = Self.path(directory, number)
+            guard access(path, F_OK) == 0 else { continue }
+            if let copy = (try? Files.read(path)).flatMap({ OpenIncidents(file: $0) }) {
+                copies.append(copy)
+            } else {
+                bad.append(path)
+            }
+        }
+        guard let newest = copies.max(by: { $0.number < $1.number }) else { return OpenIncidents() }
+        // A disk that does not take it is found out about elsewhere.
+        for path in bad { try? Files.replace(path, with: newest.file, directory: directory) }
+        return newest
     }
 
     /// Writes over the older copy, durably.

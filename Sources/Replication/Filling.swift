@@ -121,11 +121,12 @@ struct Filling {
 }
 
 extension Message {
-    /// Of who asks for missing entries, or gives them: what they say rests on hashes, and on terms only where a leader
-    /// counts.
-    var isOfHoles: Bool {
+    /// To be taken of who is no member, and in an earlier term too. Of who asks for missing entries, or gives them: what they
+    /// say rests on hashes, and on terms only where a leader counts. Of who asks for a pre-vote: it is denied, and learns the
+    /// term; by its own log it may be a member, and follow somebody who leads no more.
+    var isForAnyone: Bool {
         switch self.body {
-        case .entriesWanted, .entries: true
+        case .entriesWanted, .entries, .preVote: true
         default: false
         }
     }

@@ -217,6 +217,9 @@ extension Replica {
     }
 
     mutating func receivePreVoteReply(_ message: Message, _ granted: Bool, now: Instant, into effects: inout Effects) {
+        // Who leads answers otherwise (`showLeadership`).
+        let isOfOurTerm = message.term == self.term + (granted ? 1 : 0)
+        if isOfOurTerm, message.from == self.leader, self.role == self.restingRole { self.loseLeader(now: now) }
         if !granted {
             if message.term > self.term, !self.abstains {
                 self.becomeFollower(of: nil, term: message.term, now: now, into: &effects)
@@ -282,12 +285,14 @@ extension Replica {
         self.held.append(HeldRequest(message: message, until: now + self.configuration.heldVote))
     }
 
-    /// Somebody is in a later term than our leader's. The leader is asked whether it still is: one that leads shows
-    /// itself, one that is in a later term says so, and nobody's term is changed by the question.
+    /// Somebody wants to lead, and we deny it for our leader's sake. The leader is asked whether it still is: one that leads
+    /// shows itself, one that does not answers (`receivePreVoteReply`), and nobody's term is changed by the question.
     ///
     /// 1. D leads term 3; B follows it. D is deposed in term 4, which B does not hear of, and is no voter any more.
     /// 2. C, of term 4, needs B's vote. B trusts D, which lives, and denies C.
     /// 3. D neither leads nor stands: if B did not ask, it would deny C for ever.
+    ///
+    /// So it is where D was in no later term: it led itself out of the membership and stopped, and B was down when that came.
     private func askLeader(into effects: inout Effects) {
         guard let leader = self.leader else { return }
         effects.sendNow.append(self.message(to: leader, .preVote(self.candidacy), term: self.term + 1))
@@ -314,7 +319,7 @@ extension Replica {
                 self.held.append(request)
             } else if case .preVote = request.message.body {
                 effects.sendNow.append(self.message(to: request.message.from, .preVoteReply(granted: false)))
-                if request.message.term - 1 > self.term { self.askLeader(into: &effects) }
+                self.askLeader(into: &effects)
             } else {
                 self.askLeader(into: &effects)
             }

@@ -218,7 +218,7 @@ public struct Replica: ~Copyable {
         defer { self.checkInvariants() }
         guard message.group == self.configuration.group, message.to == self.configuration.me,
             message.from != self.configuration.me, message.term < Message.numberLimit,
-            self.isMember(message.from) || message.term >= self.term || message.isOfHoles
+            self.isMember(message.from) || message.term >= self.term || message.isForAnyone
         else { return }
         switch message.body {
         case .preVote(let candidacy): self.receivePreVote(message, candidacy, now: now, into: &effects)

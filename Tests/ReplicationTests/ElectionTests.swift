@@ -58,7 +58,13 @@ import Testing
         cluster.advance(.milliseconds(99))
         #expect(cluster.take { $0.from == member(2) }.isEmpty)
         cluster.advance(.milliseconds(1))
-        #expect(cluster.take { $0.from == member(2) }.map { $0.body } == [.preVoteReply(granted: false)])
+        let sent = cluster.take { $0.from == member(2) }
+        #expect(sent.map(\.to) == members(3, 1))
+        #expect(sent[0].body == .preVoteReply(granted: false))
+        #expect(sent[1].isPreVoteRequest, "its leader is asked whether it still leads")
+        cluster.receive(sent[1])
+        cluster.settle()
+        #expect(cluster[2].replica.leader == member(1) && cluster.leaders == [1])
         #expect(cluster[2].replica.term == 1)
     }
 

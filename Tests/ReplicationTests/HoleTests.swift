@@ -177,6 +177,47 @@ import Testing
         #expect(cluster[2].replica.commitIndex == 6)
     }
 
+    /// Beyond its first hole nothing is committed here, but it is known how far the group is. None of that is replaced.
+    @Test func whatIsKnownToBeCommittedIsNeverReplaced() {
+        let cluster = Cluster.settled()
+        cluster.restart(2, withHolesAt: 3)
+        cluster.drop()
+        func append(_ previous: LogIndex, _ term: Term, _ entries: [Entry]) {
+            let append = Message.Append(
+                previousIndex: previous, previousTerm: 1, entries: entries, commit: 6, round: 0)
+            cluster.receive(
+                Message(group: testGroup, from: member(1), to: member(2), term: term, body: .append(append)))
+        }
+        append(6, 1, [])
+        #expect(cluster[2].replica.commitIndex == 2)
+        let other = Entry(
+            group: testGroup, index: 5, term: 5, time: WallTime(nanoseconds: 9), kind: .commands, payload: payload(77),
+            previousHash: cluster[1].replica.log.entry(at: 4).hash, key: testKey)
+        append(4, 5, [other])
+        #expect(cluster[2].divergences == [5])
+        #expect(cluster[2].replica.lastIndex == 6 && cluster[2].replica.lastTerm == 1)
+    }
+
+    /// An entry of the right index and term, of another log: what stands before the hole tells.
+    @Test func anEntryThatDoesNotContinueTheLogIsNotTaken() {
+        let cluster = Cluster.settled()
+        cluster.crash(2)
+        cluster.rot(2, 6, isHeaderKnown: false)
+        cluster.restart(2)
+        cluster.drop()
+        let right = cluster[1].replica.log.entry(at: 6)
+        let wrong = Entry(
+            group: testGroup, index: 6, term: 1, time: right.time, kind: right.kind, payload: right.payload,
+            previousHash: Hash128(low: 1, high: 2), key: testKey)
+        for entry in [wrong, right] {
+            #expect(cluster[2].filled.isEmpty)
+            cluster.receive(
+                Message(
+                    group: testGroup, from: member(3), to: member(2), term: 1, body: .entries([.entry(entry)])))
+        }
+        #expect(cluster[2].filled == [6])
+    }
+
     // MARK: Snapshots
 
     /// 2 comes back with a hole that 1 and 3 have in their snapshots only.

@@ -317,4 +317,43 @@ import Testing
         #expect(cluster[4].replica.commitIndex == 3)
         #expect(cluster[4].replica.role == .learner)
     }
+
+    /// 1 leads itself out of the membership, and stops. 3 did not hear of that: by its log 1 votes, and 1 lives.
+    @Test func whoeverStillTrustsALeaderThatStoppedAsksIt() {
+        let cluster = Cluster(others: [4])
+        cluster.elect(1)
+        cluster.change(1, voters: [2, 3, 4])
+        cluster.`repeat`(until: { cluster[3].isInChange }) {
+            cluster.deliver()
+            cluster.persistAll()
+        }
+        cluster.cuts = [(1, 3)]
+        cluster.`repeat`(until: { cluster[1].replica.role == .learner }) {
+            cluster.persistAll()
+            cluster.deliver()
+        }
+        // Whom it asked to stand does not hear it either.
+        cluster.drop()
+        #expect(cluster.leaders.isEmpty && cluster[1].replica.role == .learner, "it is out, and that is committed")
+        #expect(cluster[3].replica.leader == member(1) && cluster[3].isInChange)
+        cluster.cuts = []
+        cluster.crash(2)
+        cluster.run(.seconds(3))
+        #expect(cluster.leaders == [4], "with 3's vote")
+    }
+
+    /// By its own log it is a member, and who it asks leads no more.
+    @Test func aPreVoteOfAnEarlierTermIsDeniedToAnyone() {
+        let cluster = Cluster(voters: [1, 2], others: [3])
+        cluster.elect(1)
+        cluster.transfer(1, to: 2)
+        cluster.settle()
+        #expect(cluster.leaders == [2] && cluster[1].replica.term == 2)
+        cluster.receive(
+            Message(
+                group: testGroup, from: member(3), to: member(1), term: 1,
+                body: .preVote(Message.Candidacy(lastIndex: 1, lastTerm: 1, transfer: false))))
+        let answers = cluster.take { $0.from == member(1) && $0.to == member(3) }
+        #expect(answers.map(\.body) == [.preVoteReply(granted: false)] && answers.map(\.term) == [2])
+    }
 }

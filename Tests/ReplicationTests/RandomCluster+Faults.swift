@@ -74,7 +74,7 @@ extension RandomCluster {
         if self.random.chance(faults.propose, in: 1000) { self.propose() }
         if self.random.chance(faults.read, in: 1000) { self.read(at: self.members[self.pick()]) }
         if self.random.chance(faults.crash, in: 1000) { self.crash(self.pick()) }
-        if faults.blackout > 0, self.random.chance(faults.blackout, in: 1000) { self.blackOut() }
+        if self.random.chance(faults.blackout, in: 1000) { self.blackOut() }
         for at in self.members.indices where !self.members[at].isAlive && self.random.chance(faults.restart, in: 1000) {
             self.restart(at)
         }
@@ -155,11 +155,9 @@ extension RandomCluster {
 
     func restart(_ at: Int) {
         let member = self.members[at]
-        if self.faults.rot > 0 {
-            // Of the run before nothing arrives any more: its connections are gone.
-            self.transits.removeAll { $0.message.from == member.id || $0.message.to == member.id }
-            if !self.isCalm, self.random.chance(self.faults.rot, in: 1000) { self.rot(member) }
-        }
+        // Of the run before nothing arrives any more: its connections are gone.
+        self.transits.removeAll { $0.message.from == member.id || $0.message.to == member.id }
+        if !self.isCalm, self.random.chance(self.faults.rot, in: 1000) { self.rot(member) }
         self.tell("  \(member.id) restarts without \(member.disk.holes.keys.sorted())")
         member.restart(seed: self.random.next(), now: self.now)
         self.checker.restarted(member)

@@ -50,7 +50,7 @@ struct Seeds: Sendable, CustomTestStringConvertible {
         self.expectEventful(self.run(seeds, voters: 3, spares: 1, turns: 500), seeds)
     }
 
-    @Test(arguments: Seeds.batches(from: 10_001, count: 120, of: 10)) func fiveVoters(_ seeds: Seeds) {
+    @Test(arguments: Seeds.batches(from: 10_001, count: 120, of: 20)) func fiveVoters(_ seeds: Seeds) {
         self.expectEventful(self.run(seeds, voters: 5, spares: 1, turns: 500), seeds)
     }
 
