@@ -189,6 +189,24 @@ public struct PeerRuns: Sendable, Equatable {
         return out
     }
 
+    /// What the copies of the file hold together: of two that can be read one may be of the writing before.
+    ///
+    /// - Parameter copies: the bytes of those that are there.
+    /// - Returns: nil where none can be read; and why one cannot, in words, with its place among them.
+    package static func read(copies: [[UInt8]]) -> (runs: PeerRuns?, failures: [(copy: Int, reason: String)]) {
+        var runs: PeerRuns?
+        var failures: [(copy: Int, reason: String)] = []
+        for (at, bytes) in copies.enumerated() {
+            do throws(MalformedBytes) {
+                let copy = try PeerRuns(file: bytes)
+                runs = runs?.merged(with: copy) ?? copy
+            } catch {
+                failures.append((at, error.description))
+            }
+        }
+        return (runs, failures)
+    }
+
     package init(file bytes: [UInt8]) throws(MalformedBytes) {
         // A typed error does not pass through `withUnsafeBytes` in this version of the compiler.
         let result = bytes.withUnsafeBytes { raw -> Result<PeerRuns, MalformedBytes> in

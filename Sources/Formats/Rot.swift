@@ -6,7 +6,25 @@ package enum NodeFile: String, Sendable, CaseIterable {
     case identityB = "node.identity.b"
     case peerRunsA = "peer.runs.a"
     case peerRunsB = "peer.runs.b"
-    case seed = "cluster.seed"
+    case seedA = "cluster.seed.a"
+    case seedB = "cluster.seed.b"
+
+    /// What is wrong with such a file's bytes in a running node's directory, in words; nil: nothing.
+    ///
+    /// - Parameters:
+    ///   - identity: the running node's.
+    ///   - seed: the text that it began with.
+    package func complaint(about bytes: [UInt8], identity: NodeIdentity, seed: [UInt8]) -> String? {
+        switch self {
+        case .identityA, .identityB:
+            return (try? IdentityFile.decode(bytes)) == identity ? nil : "it is not what this node wrote"
+        case .peerRunsA, .peerRunsB:
+            do { _ = try PeerRuns(file: bytes) } catch { return "\(error)" }
+            return nil
+        case .seedA, .seedB:
+            return bytes == seed ? nil : "it is not the seed that this node began with"
+        }
+    }
 }
 
 /// A segment of the journal with places that are not what was written.

@@ -14,6 +14,8 @@ package import Replication
 /// | 2 | all but the lock, the seed, that file and what was set aside before moves to `lost-<old incarnation>-<date>` |
 /// | 3 | both copies of `node.identity` are the new one |
 /// | 4 | `node.identity.next` goes |
+///
+/// Where that file is there and cannot be read, these are done again, with another incarnation.
 extension DataDirectory {
     static let next = "node.identity.next"
 
@@ -24,7 +26,7 @@ extension DataDirectory {
         try self.changed { identity in
             let aside = try Self.setAside(
                 path: self.path, node: identity.node, seed: self.seed, before: identity, after: max(run, identity.run))
-            identity = try Self.identity(path: self.path) ?? identity
+            identity = try Self.contents(path: self.path).identity() ?? identity
             return aside
         }
     }
@@ -43,7 +45,7 @@ extension DataDirectory {
         let aside: String?
         do {
             aside = try change(&identity)
-            identity.begin()
+            identity.begin(token: UInt64.random(in: 1...UInt64.max))
             try Self.write(identity, path: self.path)
         } catch {
             throw DirectoryRefused(
@@ -66,29 +68,39 @@ extension DataDirectory {
         let identity = NodeIdentity(cluster: seed.cluster, node: node, incarnation: incarnation, run: run)
         // Without the history, which is of starts: its first one comes.
         try Files.replace(path + "/" + Self.next, with: IdentityFile.encode(identity), directory: path)
-        return try Self.finishNewIncarnation(path: path, before: before) ?? ""
+        return try Self.goOnPuttingAside(path: path, for: identity, before: before) ?? ""
     }
 
-    /// Goes on with what a start began and did not end; nil where there is nothing to go on with.
-    static func finishNewIncarnation(path: String, before: NodeIdentity? = nil) throws -> String? {
-        guard access(path + "/" + Self.next, F_OK) == 0 else { return nil }
-        guard let bytes = try? Files.read(path + "/" + Self.next), let identity = try IdentityFile.decode(bytes) else {
-            // Rotten. What is there says itself whether it is lost; the others do, if not.
-            unlink(path + "/" + Self.next)
-            return nil
+    /// What is here of that which says whose the directory is.
+    static func contents(path: String) -> DirectoryContents {
+        func bytes(_ file: String) -> [UInt8]? {
+            guard access(file, F_OK) == 0 else { return nil }
+            return (try? Files.read(file)) ?? []
         }
-        var kept = ["LOCK", "cluster.seed", Self.next]
-        for copy in ["a", "b"].map({ "node.identity." + $0 }) {
+        let copies = Self.copies(path)
+        return DirectoryContents(
+            identityA: bytes(copies[0]), identityB: bytes(copies[1]), next: bytes(path + "/" + Self.next),
+            hasSegments: Files.list(path + "/journal").contains { SegmentFiles.number(of: $0) != nil },
+            hasSnapshots: Files.list(path + "/snapshots").contains { $0.hasSuffix(".snapshot") })
+    }
+
+    /// Steps 2 to 4, from wherever they were left.
+    ///
+    /// - Parameter before: whose disk it was, where the directory does not say so itself.
+    /// - Returns: the name of the directory that what was here has moved to; nil where there was nothing left to move.
+    static func goOnPuttingAside(
+        path: String, for plan: NodeIdentity, before: NodeIdentity? = nil
+    ) throws -> String? {
+        var kept = ["LOCK", Self.next] + Self.seeds
+        for copy in Self.copies(path) {
             // The third step was begun.
-            guard let bytes = try? Files.read(path + "/" + copy), let found = try IdentityFile.decode(bytes) else {
-                continue
-            }
-            if found.incarnation == identity.incarnation { kept.append(copy) }
+            guard let bytes = try? Files.read(copy), try DirectoryContents.isOf(plan, bytes) else { continue }
+            kept.append(String(copy.dropFirst(path.count + 1)))
         }
         let names = try Files.names(in: path).filter { !kept.contains($0) && !Self.isSetAside($0) }
         var name: String?
         if !names.isEmpty {
-            let old = try before ?? Self.identity(path: path)
+            let old = try before ?? Self.contents(path: path).identity()
             name = Self.asidePrefix + (old.map { "\($0.incarnation)" } ?? "unknown") + "-" + Self.date()
             let aside = path + "/" + name!
             try Files.makeDirectory(aside)
@@ -102,20 +114,10 @@ extension DataDirectory {
             try Files.syncDirectory(aside)
             try Files.syncDirectory(path)
         }
-        try Self.write(identity, path: path)
+        try Self.write(plan, path: path)
         unlink(path + "/" + Self.next)
         try Files.syncDirectory(path)
         return name
-    }
-
-    /// The newer of the two copies; nil where neither can be read.
-    static func identity(path: String) throws -> NodeIdentity? {
-        var found: NodeIdentity?
-        for copy in Self.copies(path) {
-            guard let bytes = try? Files.read(copy), let identity = try IdentityFile.decode(bytes) else { continue }
-            if found == nil || identity.run > found!.run { found = identity }
-        }
-        return found
     }
 
     private static let asidePrefix = "lost-"

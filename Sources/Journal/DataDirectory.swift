@@ -3,41 +3,13 @@ package import Formats
 import Glibc
 package import Replication
 
-/// Who a data directory belongs to.
-package struct NodeIdentity: Sendable, Equatable {
-    package var cluster: ClusterID
-    package var node: NodeID
-    package var incarnation: Incarnation
-    /// Number of this start; of a new incarnation, before its first one, the number that its runs go on from.
-    package var run: Run
-    /// The last starts of this disk, this one included.
-    package var history = RunHistory()
-
-    package init(cluster: ClusterID, node: NodeID, incarnation: Incarnation, run: Run) {
-        self.cluster = cluster
-        self.node = node
-        self.incarnation = incarnation
-        self.run = run
-    }
-
-    mutating func begin() {
-        self.run += 1
-        self.history.begin(RunMark(run: self.run, token: UInt64.random(in: 1...UInt64.max)))
-    }
-
-    package var journal: JournalIdentity {
-        JournalIdentity(cluster: self.cluster, node: self.node, incarnation: self.incarnation)
-    }
-    package var member: MemberID { MemberID(node: self.node, incarnation: self.incarnation) }
-}
-
 /// Why a directory is not taken, in one sentence that says what to do.
 package struct DirectoryRefused: Error, Sendable, CustomStringConvertible {
     package var description: String
     init(_ description: String) { self.description = description }
 }
 
-/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed`, `peer.runs.*`, `journal/`, `snapshots/`; and
+/// A node's data directory: `LOCK`, `node.identity.a` and `.b`, `cluster.seed.*`, `peer.runs.*`, `journal/`, `snapshots/`; and
 /// `lost-*`, what was on a disk that counts as lost (`DataDirectory+NewIncarnation`).
 package final class DataDirectory: Sendable {
     package let path: String
@@ -103,67 +75,77 @@ package final class DataDirectory: Sendable {
     private static func begin(
         path: String, node: NodeID, seed: ClusterSeed?
     ) throws -> (NodeIdentity, ClusterSeed, setAside: String?) {
-        // What a start before this one began.
-        var setAside = try Self.finishNewIncarnation(path: path)
-        let copies = Self.copies(path)
-        let exists = copies.contains { access($0, F_OK) == 0 }
-        var found: NodeIdentity?
-        for copy in copies {
-            guard let bytes = try? Files.read(copy), let identity = try IdentityFile.decode(bytes) else { continue }
-            if let found,
-                (found.cluster, found.member.node) != (identity.cluster, identity.member.node)
-                    || found.incarnation != identity.incarnation
-            {
+        var setAside: String?
+        while true {
+            switch try Self.contents(path: path).judge() {
+            case .beingPutAside(let plan):
+                // What a start before this one began.
+                setAside = try Self.goOnPuttingAside(path: path, for: plan) ?? setAside
+            case .ofTwo:
                 throw DirectoryRefused(
                     "The two copies of node.identity in \(path) are of two nodes: files were copied here from another data directory. Take away the one that is not of this node."
                 )
-            }
-            if found == nil || identity.run > found!.run { found = identity }
-        }
-        if var identity = found {
-            guard identity.node == node else {
-                throw DirectoryRefused(
-                    "The data directory \(path) belongs to node \(identity.node), not to node \(node): start it with --node \(identity.node), or give node \(node) a directory of its own."
-                )
-            }
-            if let seed, seed.cluster != identity.cluster {
-                throw DirectoryRefused(
-                    "The data directory \(path) belongs to cluster \(identity.cluster), the seed is of cluster \(seed.cluster): use the seed it was formatted with, or another directory."
-                )
-            }
-            // A snapshot is made of entries that the journal had.
-            let hasSegments = Files.list(path + "/journal").contains { SegmentFiles.number(of: $0) != nil }
-            if !hasSegments, Files.list(path + "/snapshots").contains(where: { $0.hasSuffix(".snapshot") }) {
-                let kept = try Self.keptSeed(path: path, cluster: identity.cluster, given: seed)
-                guard kept.peers.count > 1 else {
-                    throw DirectoryRefused(
-                        "The data directory \(path) has snapshots and no journal: what this node promised is lost, and no other node has it. Restore journal/ from where it went."
-                    )
+            case .lost(let identity, let reason):
+                if let identity { try Self.check(identity, path: path, node: node, seed: seed) }
+                let kept = try Self.keptSeed(path: path, cluster: identity?.cluster ?? seed?.cluster, given: seed)
+                guard kept.peers.count > 1, kept.peers.contains(where: { $0.node == node }) else {
+                    throw Self.refusal(of: reason, path: path)
                 }
-                setAside = try Self.setAside(path: path, node: node, seed: kept, before: identity, after: identity.run)
-                identity = try Self.identity(path: path)!
+                setAside = try Self.setAside(
+                    path: path, node: node, seed: kept, before: identity, after: identity?.run ?? 0)
+            case .whole(var identity):
+                try Self.check(identity, path: path, node: node, seed: seed)
+                let kept = try Self.keptSeed(path: path, cluster: identity.cluster, given: seed)
+                try Self.begin(&identity, path: path)
+                return (identity, kept, setAside)
+            case .none:
+                let (identity, seed) = try Self.format(path: path, node: node, seed: seed)
+                return (identity, seed, setAside)
             }
-            let kept = try Self.keptSeed(path: path, cluster: identity.cluster, given: seed)
-            identity.begin()
-            try Self.write(identity, path: path)
-            return (identity, kept, setAside)
         }
-        if exists {
-            let kept = try Self.keptSeed(path: path, cluster: seed?.cluster, given: seed)
-            guard kept.peers.count > 1, kept.peers.contains(where: { $0.node == node }) else {
-                throw DirectoryRefused(
-                    "Neither copy of node.identity in \(path) can be read, and no other node has what was here: restore one of them from a copy."
-                )
-            }
-            setAside = try Self.setAside(path: path, node: node, seed: kept, before: nil, after: 0)
-            var identity = try Self.identity(path: path)!
-            identity.begin()
-            try Self.write(identity, path: path)
-            return (identity, kept, setAside)
+    }
+
+    private static func check(_ identity: NodeIdentity, path: String, node: NodeID, seed: ClusterSeed?) throws {
+        guard identity.node == node else {
+            throw DirectoryRefused(
+                "The data directory \(path) belongs to node \(identity.node), not to node \(node): start it with --node \(identity.node), or give node \(node) a directory of its own."
+            )
         }
+        if let seed, seed.cluster != identity.cluster {
+            throw DirectoryRefused(
+                "The data directory \(path) belongs to cluster \(identity.cluster), the seed is of cluster \(seed.cluster): use the seed it was formatted with, or another directory."
+            )
+        }
+    }
+
+    /// Where no other node has what was here.
+    private static func refusal(of reason: DirectoryContents.Reason, path: String) -> DirectoryRefused {
+        switch reason {
+        case .identityUnreadable:
+            DirectoryRefused(
+                "Neither copy of node.identity in \(path) can be read, and no other node has what was here: restore one of them from a copy."
+            )
+        case .journalGone:
+            DirectoryRefused(
+                "The data directory \(path) has snapshots and no journal: what this node promised is lost, and no other node has it. Restore journal/ from where it went."
+            )
+        case .planUnreadable:
+            DirectoryRefused(
+                "The data directory \(path) has a node.identity.next that cannot be read, and no other node has what was here: restore it from a copy, with journal/ and snapshots/."
+            )
+        }
+    }
+
+    private static func begin(_ identity: inout NodeIdentity, path: String) throws {
+        identity.begin(token: UInt64.random(in: 1...UInt64.max))
+        try Self.write(identity, path: path)
+    }
+
+    private static func format(
+        path: String, node: NodeID, seed: ClusterSeed?
+    ) throws -> (NodeIdentity, ClusterSeed) {
         // A format that was cut short leaves these.
-        let early = ["LOCK", "cluster.seed", "cluster.seed.new", "node.identity.a.new"]
-        guard try Files.names(in: path).allSatisfy({ early.contains($0) || Self.isSetAside($0) }) else {
+        guard try Files.names(in: path).allSatisfy({ Self.isOfFormat($0) || Self.isSetAside($0) }) else {
             throw DirectoryRefused(
                 "The directory \(path) holds files that are not a node's: choose an empty one with --dir.")
         }
@@ -180,24 +162,51 @@ package final class DataDirectory: Sendable {
         // Under the name that the seed gives. Where this is not the cluster's birth, the others know of an earlier start,
         // and this disk finds out that it is a new one in the place of one that is lost.
         var identity = NodeIdentity(cluster: seed.cluster, node: node, incarnation: own.member.incarnation, run: 0)
-        identity.begin()
-        try Files.replace(path + "/cluster.seed", with: Array(seed.text.utf8), directory: path)
-        try Self.write(identity, path: path)
-        return (identity, seed, setAside)
+        try Self.write(seed, path: path)
+        try Self.begin(&identity, path: path)
+        return (identity, seed)
     }
 
-    /// The copy of the cluster's seed that was made at the format; where it is bad, the one given takes its place.
+    // MARK: The seed
+
+    static let seeds = [NodeFile.seedA.rawValue, NodeFile.seedB.rawValue]
+
+    /// What a format that was cut short may have left.
+    static func isOfFormat(_ name: String) -> Bool {
+        ["LOCK", "node.identity.a.new"].contains(name) || Self.seeds.contains { name == $0 || name == $0 + ".new" }
+    }
+
+    private static func write(_ seed: ClusterSeed, path: String) throws {
+        for name in Self.seeds {
+            try Files.replace(path + "/" + name, with: Array(seed.text.utf8), directory: path)
+        }
+    }
+
+    /// The seed that a directory was formatted from, of the copy that can be read.
+    ///
+    /// - Returns: nil where neither can.
+    package static func seed(path: String, cluster: ClusterID? = nil) -> (seed: ClusterSeed, badCopies: [String])? {
+        let copies = Self.seeds.map { name in
+            (try? Files.read(path + "/" + name)).flatMap {
+                try? ClusterSeed(text: String(decoding: $0, as: UTF8.self))
+            }.flatMap { $0.cluster == cluster ?? $0.cluster ? $0 : nil }
+        }
+        guard let good = copies.compactMap({ $0 }).first else { return nil }
+        return (good, zip(Self.seeds, copies).filter { $0.1 != good }.map(\.0))
+    }
+
+    /// The seed that was kept at the format; where it is bad, the one given takes its place. A bad copy is written anew.
     private static func keptSeed(path: String, cluster: ClusterID?, given: ClusterSeed?) throws -> ClusterSeed {
-        do {
-            let kept = try ClusterSeed(text: String(decoding: Files.read(path + "/cluster.seed"), as: UTF8.self))
-            if kept.cluster == cluster ?? kept.cluster { return kept }
-        } catch {}
+        if let (kept, bad) = Self.seed(path: path, cluster: cluster) {
+            if !bad.isEmpty { try Self.write(kept, path: path) }
+            return kept
+        }
         guard let given else {
             throw DirectoryRefused(
-                "The copy of the cluster's seed in \(path) cannot be read: start the node once with --seed FILE, which writes it anew."
+                "Neither copy of the cluster's seed in \(path) can be read: start the node once with --seed FILE, which writes them anew."
             )
         }
-        try Files.replace(path + "/cluster.seed", with: Array(given.text.utf8), directory: path)
+        try Self.write(given, path: path)
         return given
     }
 
@@ -244,7 +253,7 @@ package final class DataDirectory: Sendable {
         let bytes: [UInt8]
         switch file {
         case .identityA, .identityB: bytes = IdentityFile.encode(self.identity)
-        case .seed: bytes = Array(self.seed.text.utf8)
+        case .seedA, .seedB: bytes = Array(self.seed.text.utf8)
         case .peerRunsA, .peerRunsB: return 0
         }
         try Files.replace(self.path + "/" + file.rawValue, with: bytes, directory: self.path)
@@ -260,49 +269,4 @@ final class DirectoryLock: Sendable {
     private let descriptor: Int32
     init(descriptor: Int32) { self.descriptor = descriptor }
     deinit { close(self.descriptor) }
-}
-
-/// `node.identity.*`: u32 checksum, "KIDN", u32 version, cluster, node, incarnation, u64 run, history (`RunHistory`);
-/// little-endian.
-package enum IdentityFile {
-    static let magic: UInt32 = 0x4e44_494b
-    static let version: UInt32 = 1
-
-    package static func encode(_ identity: NodeIdentity) -> [UInt8] {
-        var out: [UInt8] = []
-        out.append(littleEndian: UInt32(0))
-        out.append(littleEndian: Self.magic)
-        out.append(littleEndian: Self.version)
-        out.append(littleEndian: identity.cluster.high)
-        out.append(littleEndian: identity.cluster.low)
-        out.append(identity.member)
-        out.append(littleEndian: identity.run)
-        identity.history.encode(into: &out)
-        out.replace(at: 0, littleEndian: CRC32C.of(out[4...]))
-        return out
-    }
-
-    /// Nil where the bytes do not check; throws where they do, and are of a version that this program does not know.
-    package static func decode(_ bytes: [UInt8]) throws -> NodeIdentity? {
-        try bytes.withUnsafeBytes { buffer in
-            var reader = ByteReader(buffer)
-            guard let checksum = try? reader.read(UInt32.self), let magic = try? reader.read(UInt32.self),
-                let version = try? reader.read(UInt32.self), magic == Self.magic,
-                CRC32C.of(bytes[4...]) == checksum
-            else { return nil }
-            guard version == Self.version else {
-                throw DirectoryRefused(
-                    "The data directory has format version \(version); this program knows version \(Self.version). Use the program that wrote it."
-                )
-            }
-            guard let high = try? reader.read(UInt64.self), let low = try? reader.read(UInt64.self),
-                let member = try? reader.member(), let run = try? reader.read(UInt64.self), run < PeerRuns.runLimit,
-                let history = try? RunHistory(&reader), reader.remaining == 0
-            else { return nil }
-            var identity = NodeIdentity(
-                cluster: ClusterID(high: high, low: low), node: member.node, incarnation: member.incarnation, run: run)
-            identity.history = history
-            return identity
-        }
-    }
 }

@@ -70,12 +70,13 @@ package struct DirectoryReport: Sendable {
                 "started with --seed FILE it is formatted; where its cluster is running already, the node joins anew, as a learner first"
             )
         }
-        let parts = [
-            "cluster.seed", "journal", "snapshots", "node.identity.a", "node.identity.b", DataDirectory.next,
-            "peer.runs.a", "peer.runs.b", "incidents.a", "incidents.b",
-        ]
+        let parts =
+            [
+                "journal", "snapshots", "node.identity.a", "node.identity.b", DataDirectory.next,
+                "peer.runs.a", "peer.runs.b", "incidents.a", "incidents.b",
+            ] + DataDirectory.seeds
         let identities = kept.filter { $0 == "node.identity.a" || $0 == "node.identity.b" || $0 == DataDirectory.next }
-        let isEarly = kept.allSatisfy { ["cluster.seed", "cluster.seed.new", "node.identity.a.new"].contains($0) }
+        let isEarly = kept.allSatisfy(DataDirectory.isOfFormat)
         guard !identities.isEmpty || isEarly else {
             return self.add(
                 .refused, ".", "it is not a node's data directory: it has no node.identity.*",
@@ -126,10 +127,13 @@ package struct DirectoryReport: Sendable {
     }
 
     private mutating func judgeIdentity(_ path: String, _ identity: NodeIdentity?, _ bad: [String]) {
-        if access(path + "/" + DataDirectory.next, F_OK) == 0 {
+        if let next = DataDirectory.contents(path: path).next {
+            let isReadable = (try? IdentityFile.decode(next)) != nil
             self.add(
-                .heals, DataDirectory.next, "the disk came to count as lost, and a new incarnation was being begun",
-                "the start goes on with that")
+                .heals, DataDirectory.next,
+                "the disk came to count as lost, and a new incarnation was being begun"
+                    + (isReadable ? "" : "; which one cannot be read"),
+                isReadable ? "the start goes on with that" : "the start begins with another one")
         }
         guard identity != nil else {
             return self.add(
@@ -142,17 +146,18 @@ package struct DirectoryReport: Sendable {
     }
 
     private mutating func judgeSeed(_ path: String, _ identity: NodeIdentity?) -> ClusterSeed? {
-        let name = "cluster.seed"
-        let seed = (try? Files.read(path + "/" + name)).flatMap {
-            try? ClusterSeed(text: String(decoding: $0, as: UTF8.self))
-        }
-        guard let seed, seed.cluster == identity?.cluster ?? seed.cluster else {
+        guard let (seed, bad) = DataDirectory.seed(path: path, cluster: identity?.cluster) else {
+            let isOfAnother = DataDirectory.seed(path: path) != nil
             self.add(
-                .damaged, name,
-                seed == nil
-                    ? "it cannot be read" : "it is another cluster's, and the identity is of \(identity!.cluster)",
-                "start the node once with --seed FILE: that writes it anew")
+                .damaged, "cluster.seed.*",
+                isOfAnother
+                    ? "it is another cluster's, and the identity is of \(identity!.cluster)"
+                    : "neither copy can be read",
+                "start the node once with --seed FILE: that writes both anew")
             return nil
+        }
+        for name in bad {
+            self.add(.heals, name, "it cannot be read", "the other copy counts, and this one is written anew")
         }
         return seed
     }

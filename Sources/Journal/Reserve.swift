@@ -6,18 +6,30 @@ import Glibc
 extension SegmentFiles {
     private var reserve: String { self.directory + "/reserve" }
 
-    /// Sees to it that there is a reserve. At a start, where nothing waits for it yet.
+    /// Sees to it that there is a reserve, and a good one: as a segment with bad blocks it would look as if something were
+    /// missing there. At a start, where nothing waits for it yet.
     /// - Returns: whether there is.
     func ensureReserve() -> Bool {
-        if let fd = try? Files.open(self.reserve, O_RDONLY) {
-            defer { Glibc.close(fd) }
-            if Files.size(fd) == self.segmentBytes { return true }
-        }
+        if self.isReserveGood { return true }
         do throws(FileError) {
             try self.makeReserve()
             return true
         } catch {
             return false
+        }
+    }
+
+    private var isReserveGood: Bool {
+        guard let reader = try? DirectReader(self.reserve, pace: { _ in }), reader.size == self.segmentBytes else {
+            return false
+        }
+        let stretch = 256 * JournalFormat.blockBytes
+        return stride(from: 0, to: self.segmentBytes, by: stretch).allSatisfy { offset in
+            let count = min(stretch, self.segmentBytes - offset)
+            guard let bytes = try? reader.read(at: offset, count: count), bytes.count == count else { return false }
+            let first = offset / JournalFormat.blockBytes
+            let blocks = first..<first + count / JournalFormat.blockBytes
+            return JournalFormat.isBlank(bytes, blocks: blocks, identity: self.identity)
         }
     }
 

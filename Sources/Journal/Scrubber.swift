@@ -276,18 +276,10 @@ package final class Scrubber: Sendable {
                 // There are none before the first start of another node is noted.
                 let isThere = [NodeFile.peerRunsA, .peerRunsB].contains { access(self.path($0), F_OK) == 0 }
                 return error.code == ENOENT && !isThere ? nil : error.description
-            case .identityA, .identityB, .seed: return error.description
+            case .identityA, .identityB, .seedA, .seedB: return error.description
             }
         }
-        switch file {
-        case .identityA, .identityB:
-            return (try? IdentityFile.decode(bytes)) == self.identity ? nil : "it is not what this node wrote"
-        case .peerRunsA, .peerRunsB:
-            do { _ = try PeerRuns(file: bytes) } catch { return "\(error)" }
-            return nil
-        case .seed:
-            return bytes == Array(self.seed.text.utf8) ? nil : "it is not the seed that this node began with"
-        }
+        return file.complaint(about: bytes, identity: self.identity, seed: Array(self.seed.text.utf8))
     }
 
     private func check(_ group: GroupID, _ index: LogIndex, _ rate: Int) throws {

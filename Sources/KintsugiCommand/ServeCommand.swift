@@ -2,6 +2,7 @@ import ArgumentParser
 import Dispatch
 import Formats
 import Glibc
+import Journal
 import LocalCluster
 import Node
 import Replication
@@ -75,7 +76,7 @@ struct ServeCommand: AsyncParsableCommand {
             guard password?.isEmpty == false else { throw .configuration("The password file \(path) is empty.") }
         }
         // A formatted directory keeps the seed: its addresses count where none is given now.
-        let kept = (seed ?? LocalCluster.read(directory + "/cluster.seed").flatMap { try? ClusterSeed(text: $0) })?
+        let kept = (seed ?? DataDirectory.seed(path: directory)?.seed)?
             .peers.first { $0.node.rawValue == node }
         if let advertised = settings.text(.peerAdvertise), let kept,
             HostPort(advertised) != HostPort("\(kept.host):\(kept.port)")

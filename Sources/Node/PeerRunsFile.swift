@@ -24,22 +24,14 @@ final class PeerRunsFile: Sendable {
     /// for a new node: the memory is empty and known to be incomplete, so that nobody counts on it before this node has
     /// heard from enough others; and so it is where there is none and should be one.
     static func read(directory: String, logger: Logger) -> PeerRuns {
-        var found: PeerRuns?
-        var failure: String?
-        for path in Self.copies(directory) where access(path, F_OK) == 0 {
-            do {
-                let copy = try PeerRuns(file: Files.read(path))
-                found = found?.merged(with: copy) ?? copy
-            } catch {
-                failure = "\(path): \(error)"
-            }
-        }
-        if let failure {
+        let there = Self.copies(directory).filter { access($0, F_OK) == 0 }
+        let (found, failures) = PeerRuns.read(copies: there.map { (try? Files.read($0)) ?? [] })
+        for (copy, reason) in failures {
             logger.error(
                 found == nil
                     ? "what this node knew of the others' runs cannot be read: it asks them anew before it votes"
                     : "a copy of what this node knows of the others' runs cannot be read: the other one counts",
-                metadata: ["reason": "\(failure)"])
+                metadata: ["file": "\(there[copy])", "reason": "\(reason)"])
         }
         return found ?? PeerRuns()
     }

@@ -1,4 +1,5 @@
 import Cache
+import Formats
 import Journal
 import NodeCore
 import RedisServer

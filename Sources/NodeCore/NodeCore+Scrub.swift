@@ -99,7 +99,7 @@ extension NodeCore {
         self.rot.files.append(file)
         self.effects.events.append(.fileDamaged(file, reason))
         switch file {
-        case .identityA, .identityB, .seed: self.effects.rewrites.append(file)
+        case .identityA, .identityB, .seedA, .seedB: self.effects.rewrites.append(file)
         case .peerRunsA, .peerRunsB:
             // Both are replaced, by what is known now.
             self.memory.changed()

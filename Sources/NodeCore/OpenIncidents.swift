@@ -78,6 +78,13 @@ package struct OpenIncidents: Sendable, Equatable {
         return out
     }
 
+    /// The later of the copies that can be read; empty where none can: then what earlier runs had not told is lost.
+    ///
+    /// - Parameter copies: the bytes of those that are there.
+    package static func latest(of copies: [[UInt8]]) -> OpenIncidents {
+        copies.compactMap { OpenIncidents(file: $0) }.max { $0.number < $1.number } ?? OpenIncidents()
+    }
+
     /// Nil where the bytes are not such a file, whole.
     package init?(file bytes: [UInt8]) {
         let parsed = bytes.withUnsafeBytes { file -> OpenIncidents? in

@@ -40,6 +40,10 @@ package enum FaultKind: String, Sendable, CaseIterable {
     /// Within the bounds of `World+JournalRot`.
     case journalRot = "journal-rot"
     case snapshotErrors = "snapshot-errors"
+    /// Within the bounds of `World+FileRot`.
+    case fileRot = "file-rot"
+    /// Within the bounds of rot.
+    case readErrors = "read-errors"
 }
 
 /// How a kind of fault comes into a run.
@@ -128,13 +132,16 @@ extension FaultKind {
             .injected(
                 3, "a replica's state goes wrong in memory: a bit of it, or a command too many", World.injectStateFlip)
         case .journalRot:
-            FaultDefinition(
-                weight: 3, explanation: "a segment of a journal at rest rots", inject: World.injectJournalRot,
-                isOptional: true)
+            .injected(3, "a segment of a journal at rest rots", World.injectJournalRot)
         case .snapshotErrors:
             FaultDefinition(
                 weight: 6, explanation: "a disk takes no snapshots, for a while; all else it takes",
                 inject: World.injectSnapshotErrors, isOptional: true)
+        case .fileRot:
+            .injected(
+                3, "a small file at rest rots: identity, others' runs, incidents, seed, reserve", World.injectFileRot)
+        case .readErrors:
+            .injected(2, "a sector cannot be read, for a while or until it is written again", World.injectReadErrors)
         case .deathAtElection:
             .standing(150, "during a candidacy some node is killed and comes back at once")
         case .deathAtStart:

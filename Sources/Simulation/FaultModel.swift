@@ -67,6 +67,23 @@ package struct FaultModel: Sendable, Equatable {
         model[.journalRot] = 20
         model[.stateFlip] = 0
         model[.snapshotRot] = 6
+        model[.fileRot] = 10
+        model[.readErrors] = 6
+        model[.processCrash] = 10
+        model[.powerCut] = 10
+        return model
+    }
+
+    /// Any file rots, on one node after the other and on all at once, in the midst of all other faults but wrong states,
+    /// which are no file's.
+    package static var anyFile: FaultModel {
+        var model = FaultModel()
+        model.meanInterval = .milliseconds(120)
+        model[.journalRot] = 12
+        model[.snapshotRot] = 8
+        model[.fileRot] = 12
+        model[.readErrors] = 6
+        model[.stateFlip] = 0
         model[.processCrash] = 10
         model[.powerCut] = 10
         return model
@@ -104,13 +121,13 @@ package struct FaultModel: Sendable, Equatable {
 // MARK: Words
 
 /// As words, separated by commas: first a preset (`default`, `elections`, `disks`, `states`, `rot`,
-/// `full-logs`, `none`; without one, `none`), then changes:
+/// `full-logs`, `any-file`, `none`; without one, `none`), then changes:
 /// `KIND` with its usual weight, `KIND=WEIGHT`, `no-KIND`, `every=MS` for the mean interval, `swarm` or `steady`.
 extension FaultModel: CustomStringConvertible {
     private static var presets: [(name: String, model: FaultModel)] {
         [
             ("default", FaultModel()), ("none", .none), ("elections", .elections), ("disks", .disks),
-            ("states", .states), ("rot", .rot), ("full-logs", .fullLogs),
+            ("states", .states), ("rot", .rot), ("full-logs", .fullLogs), ("any-file", .anyFile),
         ]
     }
 

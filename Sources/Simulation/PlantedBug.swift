@@ -16,6 +16,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
     case cutsAtBadChecksum = "cuts-at-bad-checksum"
     case deniesHoles = "denies-holes"
     case keepsAllOfTheLog = "keeps-all-of-the-log"
+    case needsBothCopies = "needs-both-copies"
+    case blindScrubber = "blind-scrubber"
     case breaksInvariant = "breaks-invariant"
 
     package var explanation: String {
@@ -37,6 +39,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .deniesHoles:
             "A replica with a hole in its log votes and stands as if it had never had more than what is before it."
         case .keepsAllOfTheLog: "The core is not told of the limit of the log in memory."
+        case .needsBothCopies: "A disk counts as lost where one of the two copies of its identity cannot be read."
+        case .blindScrubber: "The scrubber reads everything and sees nothing: what rots stays so until it is needed."
         case .breaksInvariant: "After a restart an invariant of the code itself breaks: the process dies of it."
         }
     }
@@ -47,7 +51,7 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .losesHardState: .elections
         case .emptyDiskVotes: .wipes
         case .takesTheLeadersWord: .states
-        case .cutsAtBadChecksum, .deniesHoles: .rot
+        case .cutsAtBadChecksum, .deniesHoles, .needsBothCopies, .blindScrubber: .rot
         case .keepsAllOfTheLog: .fullLogs
         default: FaultModel()
         }

@@ -58,19 +58,29 @@ package final class SimulatedDisk {
         let copy = SimulatedDisk()
         for (name, file) in self.durableNames {
             let other = File()
-            other.bytes = file.bytes
-            for (sector, old) in file.medium {
-                let start = sector * Self.sectorBytes
-                for at in start..<min(start + Self.sectorBytes, other.bytes.count) {
-                    other.bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
-                }
-            }
-            other.bytes.removeSubrange(min(file.durableCount, other.bytes.count)...)
+            other.bytes = Self.durableBytes(of: file)
             other.durableCount = other.bytes.count
             copy.names.append((name, other))
         }
         copy.durableNames = copy.names
         return copy
+    }
+
+    /// Of one file; nil where no name of it is durable. O(bytes of it).
+    func durableBytes(_ name: String) -> [UInt8]? {
+        self.durableNames.first { $0.name == name }.map { Self.durableBytes(of: $0.file) }
+    }
+
+    private static func durableBytes(of file: File) -> [UInt8] {
+        var bytes = file.bytes
+        for (sector, old) in file.medium {
+            let start = sector * Self.sectorBytes
+            for at in start..<min(start + Self.sectorBytes, bytes.count) {
+                bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
+            }
+        }
+        bytes.removeSubrange(min(file.durableCount, bytes.count)...)
+        return bytes
     }
 
     // MARK: Names
@@ -81,6 +91,9 @@ package final class SimulatedDisk {
     func durableFile(_ name: String) -> File? {
         self.durableNames.first { $0.name == name && $0.file.medium.isEmpty }?.file
     }
+
+    /// All there is, by name.
+    var files: [(name: String, file: File)] { self.names }
 
     /// Names that begin so, sorted.
     package func list(_ prefix: String) -> [String] { self.names.map(\.name).filter { $0.hasPrefix(prefix) }.sorted() }

@@ -8,7 +8,7 @@ struct SimulatedJournal {
     static let segmentBytes = 128 << 10
     /// Ends the name of a file that is being made.
     private static let unfinished = ".new"
-    private static let reserve = "journal/reserve"
+    static let reserve = "journal/reserve"
 
     private let disk: SimulatedDisk
     private let bug: PlantedBug?
@@ -80,7 +80,11 @@ struct SimulatedJournal {
         recovered.unproved = []
         if bug == .deniesHoles { Self.cutAtHoles(&recovered) }
         guard !isCutShort else { return (nil, recovered) }
-        if disk.file(Self.reserve) == nil { Self.make(Self.reserve, disk, identity) }
+        let blocks = 0..<Self.segmentBytes / JournalFormat.blockBytes
+        if disk.file(Self.reserve).map({ JournalFormat.isBlank($0.bytes, blocks: blocks, identity: identity) }) != true
+        {
+            Self.make(Self.reserve, disk, identity)
+        }
         return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable), recovered)
     }
 
@@ -181,10 +185,11 @@ struct SimulatedJournal {
     }
 
     /// The segment that the reserve became: its blocks are there.
-    private var reserved: UInt32?
+    private(set) var reserved: UInt32?
 
     private func write(_ plan: JournalWriter.Plan) throws(SimulatedDisk.Refused) {
-        if self.disk.file(Self.name(of: plan.file)) == nil { try self.disk.checkCreation() }
+        let there = self.disk.file(Self.name(of: plan.file))?.bytes.count ?? 0
+        if plan.offset == 0, there < Self.segmentBytes { try self.disk.checkCreation() }
         let hasBlocks = plan.offset > 0 || plan.file == self.reserved
         let file = Self.segment(plan, self.disk, self.pipeline.writer.identity)
         try self.disk.tryWrite(file, plan.bytes, at: plan.offset, hasBlocks: hasBlocks)
@@ -202,7 +207,9 @@ struct SimulatedJournal {
         let name = Self.name(of: plan.file)
         invariant(
             plan.fileBlocks * JournalFormat.blockBytes <= Self.segmentBytes, "a batch of \(plan.bytes.count) bytes")
-        return disk.file(name) ?? Self.make(name, disk, identity)
+        // A free one that was cut short is made anew.
+        if let file = disk.file(name), plan.offset > 0 || file.bytes.count >= Self.segmentBytes { return file }
+        return Self.make(name, disk, identity)
     }
 
     @discardableResult

@@ -51,6 +51,8 @@ final class SimulatedNode {
     /// What the journal may hold at the next start.
     var expected = [DurableState()]
     var lastRun: Run = 0
+    /// The last run whose number may be on the disk: a start may have died between the two copies of it.
+    var begunRun: Run = 0
 
     // The clocks: what is added to the simulated time.
     var bootOffset: Nanoseconds = 0
@@ -61,7 +63,7 @@ final class SimulatedNode {
     // The process.
     var core: NodeCore?
     var run = RunMark.none
-    var history = RunHistory()
+    var identity: NodeIdentity
     var journal: SimulatedJournal?
     var snapshots: SimulatedSnapshots?
     var peers: [Peer] = []
@@ -86,6 +88,8 @@ final class SimulatedNode {
     var isDamaged: Bool { self.lostMember != nil }
     /// All incidents that its disk has held in the file of them: none of them may be missing in the end.
     var notedIncidents: [UInt64: OpenIncidents.Word] = [:]
+    /// What the file of them held after the last write of it.
+    var lastIncidents: [OpenIncidents.Word] = []
     /// Groups whose state here went wrong, as nobody has found out yet or set right.
     var wrongStates: [GroupID: WrongState] = [:]
     /// Snapshots of such a state that came to count, as nobody said what it is to be: the next start reads them back.
@@ -100,16 +104,22 @@ final class SimulatedNode {
     var goneSnapshots: [GroupID: LogIndex] = [:]
     /// Its journal was hit by one bad sector alone, since its journal was last without damage.
     var wasHitBySingleRot = false
+    /// Small files that are what rot made of them, until they are written again.
+    var rottenFiles: [RottenFile] = []
+    /// It has forgotten others' runs by rot, and has not heard of them again.
+    var hasForgottenRuns = false
     var diskExtra: Nanoseconds = 0
     /// Counts the disk's sicknesses: the end of an earlier one ends no later one.
     var sicknesses = 0
     var isRetryArmed = false
     var lastJournalEvent: Nanoseconds = 0
 
-    init(index: Int, member: MemberID, disk: SimulatedDisk) {
+    init(index: Int, cluster: ClusterID, member: MemberID, disk: SimulatedDisk) {
         self.index = index
         self.member = member
         self.founder = member
+        self.identity = NodeIdentity(
+            cluster: cluster, node: member.node, incarnation: member.incarnation, run: 0)
         self.disk = disk
     }
 

@@ -15,6 +15,7 @@ struct SimulatedSnapshots {
         case loaded(GroupID, LogIndex, number: UInt64, blocks: [[UInt8]]?, digest: Hash128)
         case peerRunsReplaced(UInt64, isDurable: Bool)
         case openIncidentsReplaced(UInt64, isDurable: Bool)
+        case rewritten(NodeFile, bytes: Int?)
         case repairNeeds(GroupID, LogIndex, frame: UInt64, offset: UInt64)
         case repaired(GroupID, LogIndex, bytes: Int)
         case repairFailed(GroupID, LogIndex)
@@ -25,10 +26,14 @@ struct SimulatedSnapshots {
         case action(SnapshotAction)
         /// The journal durably names the snapshot at the index: older ones go.
         case removeOlder(GroupID, than: LogIndex)
-        /// The file `peer.runs` is replaced, by what has this number.
+        /// Both copies of `peer.runs` are replaced by what has this number, one after the other.
         case peerRuns([UInt8], version: UInt64)
-        /// The file of open incidents is replaced.
+        case secondPeerRuns([UInt8], version: UInt64)
+        /// The older copy of the open incidents is written over, then synced.
         case openIncidents([UInt8], number: UInt64)
+        case syncIncidents(SimulatedDisk.File, number: UInt64)
+        /// A small file that rotted is replaced.
+        case rewrite(NodeFile, [UInt8])
     }
 
     private struct Writing {
@@ -67,19 +72,39 @@ struct SimulatedSnapshots {
         guard !self.work.isEmpty else { return nil }
         switch self.work.removeFirst() {
         case .peerRuns(let bytes, let version):
-            guard self.disk.condition == .well else { return .peerRunsReplaced(version, isDurable: false) }
-            self.disk.replace("peer.runs", with: bytes)
-            return .peerRunsReplaced(version, isDurable: true)
+            guard self.replace(NodeFile.peerRunsA.rawValue, bytes) else {
+                return .peerRunsReplaced(version, isDurable: false)
+            }
+            self.work.insert(.secondPeerRuns(bytes, version: version), at: 0)
+            return nil
+        case .secondPeerRuns(let bytes, let version):
+            return .peerRunsReplaced(version, isDurable: self.replace(NodeFile.peerRunsB.rawValue, bytes))
         case .openIncidents(let bytes, let number):
+            let name = World.incidentsFile(number)
+            guard self.disk.condition == .well, let file = self.disk.file(name) else {
+                return .openIncidentsReplaced(number, isDurable: self.replace(name, bytes))
+            }
+            self.disk.write(file, bytes, at: 0)
+            self.work.insert(.syncIncidents(file, number: number), at: 0)
+            return nil
+        case .syncIncidents(let file, let number):
             guard self.disk.condition == .well else { return .openIncidentsReplaced(number, isDurable: false) }
-            self.disk.replace("incidents", with: bytes)
+            self.disk.syncUnfailing(file)
             return .openIncidentsReplaced(number, isDurable: true)
+        case .rewrite(let file, let bytes):
+            return .rewritten(file, bytes: self.replace(file.rawValue, bytes) ? bytes.count : nil)
         case .removeOlder(let group, let index):
             self.removeOlder(group, than: index)
             return nil
         case .action(let action):
             return self.perform(action)
         }
+    }
+
+    private func replace(_ name: String, _ bytes: [UInt8]) -> Bool {
+        guard self.disk.condition == .well else { return false }
+        self.disk.replace(name, with: bytes)
+        return true
     }
 
     private mutating func perform(_ action: SnapshotAction) -> Done? {

@@ -118,6 +118,8 @@ package struct SimulationReport: Sendable {
     package var votingChanges: Int
     /// Files of snapshots that were damaged, rebuilt, and groups that have had a bad one and are well again.
     package var journalsRotten: Int
+    package var filesRotten: Int
+    package var readErrors: Int
     package var holesFound: Int
     package var snapshotsRotten: Int
     package var snapshotsRebuilt: Int

@@ -20,6 +20,7 @@ package struct TraceEvent: Sendable, BitwiseCopyable {
         case stateFlip = 80
         case stateDiverged, divergenceEnded, divergenceStuck, unconfirmed
         case journalRot = 96
+        case fileRot, readError, readable
         case snapshotErrors = 104
         case snapshotsTaken, logClosed, logOpened
     }
@@ -113,6 +114,10 @@ extension TraceEvent: CustomStringConvertible {
         case .snapshotsTaken: "its disk takes snapshots again"
         case .logClosed: "group \(GroupID(rawValue: self.a)): its log of \(self.b) bytes is near its limit"
         case .logOpened: "group \(GroupID(rawValue: self.a)): its log of \(self.b) bytes has room again"
+        case .fileRot: "\(World.rottingFile(self.a)) rots (\(self.b))"
+        case .readError:
+            "cannot read that \(self.a == 1 ? "until it is written again" : "for \(self.b / 1_000_000) ms")"
+        case .readable: "can read its disk again"
         case .snapshotRot: "group \(GroupID(rawValue: self.a)): its snapshot at \(self.b) rots"
         }
     }

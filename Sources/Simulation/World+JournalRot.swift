@@ -11,15 +11,14 @@ struct RottenBlock {
 
 /// Rot of journal segments at rest: flipped bits, zeroed, swapped, misplaced, stale sectors, files cut short.
 ///
-/// The atlas that bounds it (docs/fault-model.md): either any damage at a minority of the nodes, where a lost disk, a bad
-/// snapshot and a member without a vote count; or, on every node at once, single sectors such that no entry is missing at two
-/// nodes. A journal counts as damaged until it would be read back without damage after a power cut: until what it lost is
-/// there again, and snapshots cover the damaged segments.
+/// Bound (`World+DamageBound`): a minority of the nodes is damaged; or nothing but journals is, by single sectors such that no
+/// entry is missing at two nodes. A journal counts as damaged until it would be read back without damage after a power cut:
+/// until what it lost is there again, and snapshots cover the damaged segments.
 extension World {
     private static let rotSector = 512
     private static let block = JournalFormat.blockBytes
 
-    private enum Rot: UInt64, CaseIterable {
+    enum JournalDamage: UInt64, CaseIterable {
         case flippedBit, zeroedSector, zeroedBlock, swappedBlocks, misplacedBlock, staleBlock, truncation, zeroedBlocks
 
         /// One sector, which no second one is bad beside.
@@ -39,13 +38,17 @@ extension World {
     }
 
     func injectJournalRot(_ draw: inout Random) {
-        let node = self.anyNode(&draw)
         let isWidespread = draw.chance(1, in: 2)
-        let kind = isWidespread ? Rot(rawValue: draw.below(2))! : Rot(rawValue: draw.below(8))!
+        self.rotJournal(
+            &draw, isWidespread ? JournalDamage(rawValue: draw.below(2))! : JournalDamage(rawValue: draw.below(8))!)
+    }
+
+    func rotJournal(_ draw: inout Random, _ kind: JournalDamage) {
+        let node = self.anyNode(&draw)
         var places = Random(seed: draw.next())
         guard node.lastRun > 0, let target = self.segment(of: node, &places) else { return }
         let isAlone = self.mayDamage(node)
-        guard isAlone || (kind.isSingle && self.isOnlyJournalRot) else { return }
+        guard isAlone || (kind.isSingle && self.isOnlyDamaged(.journal)) else { return }
 
         // First on a copy: what would it do?
         let before = SimulatedJournal.recover(node.disk, identity: self.journalIdentity(of: node))
@@ -54,6 +57,18 @@ extension World {
         self.rot(copy, target, kind, node, &again)
         let after = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
         if kind.looksUnwritten, after.hasTornTail || after.nextSequence < before.nextSequence { return }
+        // What changed places is known by where it stands now, until that is written over.
+        if kind == .swappedBlocks {
+            let back = Target(
+                file: target.other.file, block: target.other.block, other: (target.file, target.block))
+            for half in [target, back] {
+                let copy = node.disk.copy()
+                var again = places
+                self.rot(copy, half, .misplacedBlock, node, &again)
+                let found = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
+                if found.hasTornTail || found.nextSequence < before.nextSequence { return }
+            }
+        }
         if !isAlone {
             guard !after.isLost else { return }
             let holes = Self.holes(after)
@@ -62,6 +77,7 @@ extension World {
                 guard !found.isLost, Self.holes(found).isDisjoint(with: holes) else { return }
             }
         }
+        let wasSound = before.damage.isEmpty && before.damagedFiles.isEmpty && self.rottenBlocks(of: node).isEmpty
         self.counts.journalRots += 1
         self.note(.journalRot, node, kind.rawValue, UInt64(target.file))
         let good = node.disk.copy()
@@ -76,7 +92,7 @@ extension World {
                 node.rottenBlocks.append(RottenBlock(file: file, block: block, content: rotten))
             }
         }
-        node.wasHitBySingleRot = kind.isSingle && before.damage.isEmpty && before.damagedFiles.isEmpty
+        node.wasHitBySingleRot = kind.isSingle && wasSound
     }
 
     private struct Target {
@@ -110,7 +126,7 @@ extension World {
     }
 
     private func rot(
-        _ disk: SimulatedDisk, _ target: Target, _ kind: Rot, _ node: SimulatedNode, _ draw: inout Random
+        _ disk: SimulatedDisk, _ target: Target, _ kind: JournalDamage, _ node: SimulatedNode, _ draw: inout Random
     ) {
         guard let file = disk.file(SimulatedJournal.name(of: target.file)) else { return }
         let start = target.block * Self.block
@@ -179,14 +195,6 @@ extension World {
         JournalIdentity(cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
     }
 
-    /// Nothing else is damaged anywhere.
-    private var isOnlyJournalRot: Bool {
-        self.nodes.count > 1
-            && self.nodes.allSatisfy {
-                !$0.isDamaged && !self.isWrong($0) && !self.hasSnapshotRot($0) && !self.isDemoted($0)
-            }
-    }
-
     /// Whether the node's journal still has damage that counts.
     func hasJournalRot(_ node: SimulatedNode) -> Bool {
         guard node.hasJournalRot else { return false }
@@ -195,6 +203,8 @@ extension World {
             let found = SimulatedJournal.recover(disk, identity: self.journalIdentity(of: node))
             return !found.damage.isEmpty || !found.damagedFiles.isEmpty || !found.isWhole
         }
+        // What could not be read for a while is missing in memory still.
+        if node.core?.groupStatus.contains(where: \.isRecovering) ?? false { node.hasJournalRot = true }
         return node.hasJournalRot
     }
 
@@ -261,7 +271,7 @@ extension World {
         node.lostMember = node.member
         node.power = .down
         node.life += 1
-        let incarnation = Incarnation(high: self.random.next(), low: self.random.next())
-        self.putAside(node, incarnation, after: node.lastRun)
+        guard self.putAside(node, after: node.lastRun) else { return }
+        self.after(1_000_000 + self.random.below(20_000_000), .start(node.index, life: node.life))
     }
 }

@@ -50,7 +50,7 @@ extension World {
     }
 
     private func hello(of node: SimulatedNode, to peer: SimulatedNode) -> Hello {
-        Hello(node: node.index, member: node.member, run: node.run, history: node.history)
+        Hello(node: node.index, member: node.member, run: node.run, history: node.identity.history)
     }
 
     func dialFailed(_ node: SimulatedNode, _ peer: SimulatedNode, isRefused: Bool) {

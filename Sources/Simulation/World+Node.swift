@@ -16,43 +16,35 @@ extension World {
         if !isFirst { self.counts.restarts += 1 }
         invariant(isFirst || self.options.bug != .breaksInvariant, "planted, at \(self.now) ns")
         let wasOff = node.power == .off
+        guard var identity = try self.identity(of: node) else { return }
         node.life += 1
         node.power = .up
         node.isPaused = false
         node.deferred.removeAll()
 
         // The number of the run is durable before anything else happens.
-        var identity = self.identity(of: node)
-        var run = identity.run + 1
-        if self.options.bug == .repeatsRun, !isFirst { run = node.lastRun }
-        node.member = MemberID(node: node.founder.node, incarnation: identity.incarnation)
-        guard self.options.bug == .repeatsRun || run == node.lastRun + 1 else {
+        if self.options.bug == .repeatsRun, node.lastRun > 0 { identity.run = node.lastRun - 1 }
+        identity.begin(token: self.random.next() | 1)
+        let run = identity.run
+        node.member = identity.member
+        guard self.options.bug == .repeatsRun || (run > node.lastRun && run <= node.begunRun + 1) else {
             throw Violation(.runsGrow, "node \(node.number) starts as run \(run) after run \(node.lastRun)")
         }
-        node.lastRun = run
-        node.run = RunMark(run: run, token: self.random.next() | 1)
-        identity.run = run
-        identity.history.begin(node.run)
-        node.history = identity.history
-        node.disk.replace("node.identity", with: identity.bytes)
-
         let isCutShort = !isFirst && self.happens(.deathAtStart)
         self.note(.started, node, run, isCutShort ? 1 : 0)
-        let journalIdentity = JournalIdentity(
-            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
+        node.begunRun = max(node.begunRun, run)
+        self.keepSeed(node)
+        guard self.write(identity, node, isCutShort: isCutShort && self.random.chance(1, in: 4)) else {
+            return self.diesAtStart(node)
+        }
+        node.lastRun = run
+        node.run = identity.history.last
+        node.identity = identity
         let (opened, found) = try SimulatedJournal.open(
-            node.disk, identity: journalIdentity, expected: node.expected, isDamaged: self.mayBeDamaged(node),
+            node.disk, identity: identity.journal, expected: node.expected, isDamaged: self.mayBeDamaged(node),
             isCutShort: isCutShort, bug: self.options.bug)
         if let reason = found.lost { return try self.journalIsLost(node, reason) }
-        guard let journal = opened else {
-            node.power = .down
-            node.life += 1
-            if self.random.chance(1, in: 2) {
-                var draw = Random(seed: self.random.next())
-                self.losePower(node, &draw)
-            }
-            return self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
-        }
+        guard let journal = opened else { return self.diesAtStart(node) }
         self.noteGoneSnapshots(node, found, expected: journal.durable)
         node.expected = [journal.durable]
         node.journal = journal
@@ -71,16 +63,13 @@ extension World {
         node.beginsAnew = nil
 
         var configuration = NodeConfiguration(
-            cluster: self.cluster, me: node.member, history: node.history, founders: self.nodes.map(\.founder),
+            cluster: self.cluster, me: node.member, history: identity.history, founders: self.nodes.map(\.founder),
             seed: self.random.next())
-        if let file = node.disk.file("peer.runs"), let runs = try? PeerRuns(file: file.bytes) {
-            configuration.peerRuns = runs
-        }
-        if let file = node.disk.file("incidents"), self.options.bug != .forgetsIncidents,
-            let found = OpenIncidents(file: file.bytes)
-        {
-            configuration.openIncidents = found
-        }
+        configuration.peerRuns = self.peerRuns(of: node) ?? PeerRuns()
+        self.noteForgottenRuns(node)
+        let incidents = self.openIncidents(of: node)
+        self.forgetLostWords(of: node, found: incidents)
+        if self.options.bug != .forgetsIncidents { configuration.openIncidents = incidents }
         configuration.boot = node.bootOffset
         configuration.wall = node.wall(at: self.now)
         configuration.requestTimeout = self.requestTimeout
@@ -113,6 +102,17 @@ extension World {
             // What the peers' kernels kept repeating arrives, and is told that nobody knows it.
             for peer in self.nodes where peer !== node { self.releaseStalled(from: peer.index, to: node.index) }
         }
+    }
+
+    /// The process ends before it has promised anything in its run; so does its machine, perhaps.
+    private func diesAtStart(_ node: SimulatedNode) {
+        node.power = .down
+        node.life += 1
+        if self.random.chance(1, in: 2) {
+            var draw = Random(seed: self.random.next())
+            self.losePower(node, &draw)
+        }
+        self.after(self.random.below(400_000_000), .start(node.index, life: node.life))
     }
 
     // MARK: End
@@ -154,7 +154,7 @@ extension World {
         if kind == .stopped {
             while !node.journal!.isIdle, !node.journal!.isFailing, node.disk.condition != .stuck {
                 _ = node.journal!.begin(now: node.instant(at: self.now))
-                _ = node.journal!.complete()
+                _ = self.completeStep(node)
             }
         }
         node.expected = node.journal!.die(&self.random)
@@ -280,6 +280,7 @@ extension World {
             self.add(.openIncidents(bytes, number: number), to: node)
         }
         for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
+        for file in core.effects.rewrites { self.add(.rewrite(file, self.content(of: file, node)), to: node) }
         for event in core.effects.events { try self.took(event, node) }
         self.forgetStatesMadeAnew(of: node)
         let wantsTurn = core.effects.wantsTurn
@@ -408,6 +409,8 @@ extension World {
             } else {
                 core.openIncidentsFailed(number)
             }
+        case .rewritten(let file, let bytes):
+            core.fileRewritten(file, bytes: bytes)
         case .blockWritten(let group):
             core.snapshotBlockWritten(group)
         case .durable(let group, let index, let digest):

@@ -23,7 +23,7 @@ extension World {
 
     private func scrub(_ node: SimulatedNode) throws {
         let found = self.rot(on: node)
-        guard !found.isEmpty else { return }
+        guard !found.isEmpty, self.options.bug != .blindScrubber else { return }
         for rot in found { try self.checkFound(rot, on: node) }
         self.begin(node)
         for rot in found { node.core!.rotten(rot, window: 0) }
@@ -38,13 +38,23 @@ extension World {
             guard file.flatMap({ try? SnapshotFormat.read($0.bytes) })?.mark != mark else { continue }
             found.append(.snapshot(group, index: mark.index, reason: "it is gone or bad"))
         }
-        let identity = JournalIdentity(
-            cluster: self.cluster, node: node.member.node, incarnation: node.member.incarnation)
+        for file in NodeFile.allCases {
+            guard let bytes = node.disk.file(file.rawValue)?.bytes else {
+                // There are none before the first start of another node is noted.
+                if file != .peerRunsA, file != .peerRunsB { found.append(.file(file, reason: "it is gone")) }
+                continue
+            }
+            let seed = Array(self.seed.text.utf8)
+            if let reason = file.complaint(about: bytes, identity: node.identity, seed: seed) {
+                found.append(.file(file, reason: reason))
+            }
+        }
         for extent in node.journal!.extents where extent.durableBlocks > 0 {
             let bytes = node.disk.file(SimulatedJournal.name(of: extent.file))?.bytes ?? []
             let places = bytes.withUnsafeBytes {
                 SegmentCheck(
-                    $0, identity: identity, generation: extent.generation, durableBlocks: extent.durableBlocks
+                    $0, identity: node.identity.journal, generation: extent.generation,
+                    durableBlocks: extent.durableBlocks
                 ).rot
             }
             guard !places.isEmpty else { continue }
@@ -66,7 +76,9 @@ extension World {
                 .journalReadable,
                 "node \(node.number) scrubs segment \(segment.file), generation \(segment.generation): "
                     + segment.places.map(\.text).joined(separator: "; "))
-        case .file: break
+        case .file(let file, let reason):
+            guard !self.isRotten(file.rawValue, of: node) else { return }
+            throw Violation(.journalReadable, "node \(node.number) scrubs \(file.rawValue): \(reason)")
         }
     }
 

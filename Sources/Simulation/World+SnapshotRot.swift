@@ -15,15 +15,21 @@ struct SnapshotRot {
 
 /// Rot of snapshot files at rest: flipped bits, zeroed, swapped and misplaced sectors, cut files, missing ones.
 ///
-/// The atlas that bounds it: of a group's files either a minority of the nodes has bad ones, or the bad files are of one
-/// snapshot, and no frame is bad in two of them. A lost disk counts as bad. No copy is made of a disk that has rot.
+/// Bound (`World+DamageBound`): a minority of the nodes is damaged; or nothing but snapshots is, the bad files of a group are
+/// of one snapshot, and no frame is bad in two of them. No copy is made of a disk that has rot.
 extension World {
     private static let rotSector = 512
 
     func injectSnapshotRot(_ draw: inout Random) {
-        let node = self.nodes[Int(draw.below(UInt64(self.nodes.count)))]
-        let group = Self.groups[Int(draw.below(2))]
         let kind = draw.below(6)
+        self.rotSnapshot(&draw, kind)
+    }
+
+    /// - Parameter kind: 0: a bit; 1: a sector zeroed; 2: two sectors change places; 3: a sector of elsewhere; 4: cut short;
+    ///   5: gone.
+    func rotSnapshot(_ draw: inout Random, _ kind: UInt64) {
+        let node = self.anyNode(&draw)
+        let group = Self.groups[Int(draw.below(2))]
         let place = draw.next()
         let second = draw.next()
         guard let (index, file) = self.newestSnapshot(of: group, on: node), file.bytes.count > 64 else { return }
@@ -89,15 +95,9 @@ extension World {
     }
 
     private func mayRot(_ node: SimulatedNode, _ group: GroupID, _ index: LogIndex, _ frames: Set<Int>) -> Bool {
+        if self.isMinorityDamaged(with: node) { return true }
         let rotten = self.snapshotRot.filter { $0.group == group }
-        // A replica whose state is wrong may have to be given another's snapshot.
-        for node in self.nodes { self.forgetGoneSnapshots(of: node) }
-        let lost = self.nodes.filter {
-            $0.isDamaged || self.isWrong($0) || self.hasJournalRot($0) || !$0.goneSnapshots.isEmpty
-        }.map(\.index)
-        let damaged = Set(rotten.map(\.node)).union(lost).union([node.index])
-        if damaged.count * 2 < self.nodes.count { return true }
-        return self.nodes.count > 1 && lost.isEmpty
+        return self.isOnlyDamaged(.snapshot) && self.nodes.allSatisfy(\.goneSnapshots.isEmpty)
             && rotten.allSatisfy { $0.index == index && ($0.node == node.index || $0.frames.isDisjoint(with: frames)) }
             && rotten.allSatisfy { $0.file != nil } && !frames.isEmpty
     }

@@ -22,15 +22,15 @@ struct WrongFile {
 /// the next checkpoint shows it, so the clients of its node count as told nothing meanwhile; that it differs is no news
 /// either. Then it is judged as any other.
 ///
-/// The atlas: the replicas that are wrong, the disks that are lost and the rotten snapshots are on a minority of the nodes.
-/// A replica is wrong until another state took the place of the one that went wrong, or a majority came to the same at a
-/// later checkpoint; and as long as its disk has a snapshot of a wrong state that counts.
+/// Bound: a minority of the nodes is damaged (`World+DamageBound`). A replica is wrong until another state took the place of the
+/// one that went wrong, or a majority came to the same at a later checkpoint; and as long as its disk has a snapshot of a
+/// wrong state that counts.
 extension World {
     func injectStateFlip(_ draw: inout Random) {
         let node = self.anyNode(&draw)
         let kind = draw.below(5)
         let bit = draw.next()
-        guard node.isRunning, !node.isPaused, self.mayFlip(node) else { return }
+        guard node.isRunning, !node.isPaused, self.isMinorityDamaged(with: node) else { return }
         let group: GroupID = kind == 4 ? .system : .default
         let list = Clients.keys[Int(bit >> 32 & 1)].name
         self.begin(node)
@@ -60,14 +60,6 @@ extension World {
         return CatalogCommand.report(
             Incident(kind: .node, cause: .silent, node: NodeID(99), run: number, isPlanned: false, accounts: [account])
         ).encoded()
-    }
-
-    private func mayFlip(_ node: SimulatedNode) -> Bool {
-        let wrong = self.nodes.reduce(0) {
-            let isWrong = $1.isDamaged || self.isWrong($1) || self.hasRot($1) || self.isDemoted($1)
-            return $0 + ($1 === node || isWrong ? 1 : 0)
-        }
-        return wrong * 2 < self.nodes.count
     }
 
     // MARK: What is wrong

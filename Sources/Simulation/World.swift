@@ -54,6 +54,8 @@ package final class World {
     let checkpointBytes: Int
     let sickAfter: Nanoseconds
     let cluster: ClusterID
+    /// Every start is given it.
+    let seed: ClusterSeed
     var random: Random
     var queue = EventQueue<Event>()
     /// Simulated time since the run began.
@@ -87,6 +89,8 @@ package final class World {
         var votingChanges = 0
         var rots = 0
         var journalRots = 0
+        var fileRots = 0
+        var readErrors = 0
         var holesFound = 0
         var rebuilt = 0
         var healed = 0
@@ -131,14 +135,18 @@ package final class World {
         self.trace = Trace(limit: options.traceTail)
         self.network = SimulatedNetwork(nodes: options.nodes, random: &random)
         self.clients = Clients()
+        var seed = ClusterSeed(nodes: [], random: { 0 })
+        seed.cluster = self.cluster
         for index in 0..<options.nodes {
             let member = MemberID(
                 node: NodeID(UInt32(index) + 1), incarnation: Incarnation(high: random.next(), low: random.next()))
-            let node = SimulatedNode(index: index, member: member, disk: SimulatedDisk())
+            seed.peers.append(ClusterSeed.Node(member: member, host: "10.0.0.\(index + 1)", port: 7101))
+            let node = SimulatedNode(index: index, cluster: self.cluster, member: member, disk: SimulatedDisk())
             node.bootOffset = 1_000_000_000 + random.below(1 << 42)
             node.wallOffset = 1_700_000_000_000_000_000 + random.below(4_000_000_000)
             self.nodes.append(node)
         }
+        self.seed = seed
         self.random = random
         for node in 0..<options.nodes {
             for _ in 0..<options.connectionsPerNode { self.clients.addSlot(node: node) }
@@ -185,7 +193,9 @@ package final class World {
             sickDisks: self.counts.sickDisks, promises: self.counts.promises,
             disksLost: self.counts.disksLost, promotions: self.counts.promotions,
             votingChanges: self.counts.votingChanges,
-            journalsRotten: self.counts.journalRots, holesFound: self.counts.holesFound,
+            journalsRotten: self.counts.journalRots, filesRotten: self.counts.fileRots,
+            readErrors: self.counts.readErrors,
+            holesFound: self.counts.holesFound,
             snapshotsRotten: self.counts.rots, snapshotsRebuilt: self.counts.rebuilt, statesHealed: self.counts.healed,
             statesFlipped: self.counts.flips, statesDiverged: self.counts.diverged,
             snapshotsUnconfirmed: self.counts.unconfirmed, logsClosed: self.counts.logsClosed,

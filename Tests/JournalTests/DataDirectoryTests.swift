@@ -87,7 +87,9 @@ import Testing
 
     /// What a start would find: every file but the lock, the seed and what was put aside.
     private func files(_ path: String) throws -> [String] {
-        try Files.names(in: path).filter { !["LOCK", "cluster.seed"].contains($0) && !$0.hasPrefix("lost-") }
+        try Files.names(in: path).filter {
+            !["LOCK", "cluster.seed.a", "cluster.seed.b"].contains($0) && !$0.hasPrefix("lost-")
+        }
     }
 
     // MARK: A new incarnation
@@ -120,9 +122,10 @@ import Testing
         #expect(continued.identity.history.marks.map(\.run) == [58, 71] && continued.setAside == nil)
     }
 
-    /// The process dies after each of the steps; the next start goes on, and comes to the same.
-    @Test(arguments: 0..<6) func aNewIncarnationCutShort(step: Int) throws {
-        let scratch = Scratch()
+    /// What a process leaves that begins a new incarnation and dies after this step.
+    private func cutShort(
+        _ scratch: Scratch, step: Int
+    ) throws -> (path: String, before: NodeIdentity, new: NodeIdentity) {
         let (path, before) = try self.old(scratch)
         let new = NodeIdentity(
             cluster: before.cluster, node: before.node, incarnation: Incarnation(high: 1, low: 2), run: 9)
@@ -140,25 +143,57 @@ import Testing
             try scratch.write("1/node.identity.a", IdentityFile.encode(new))
         }
         if step >= 5 { try scratch.write("1/node.identity.b", IdentityFile.encode(new)) }
+        return (path, before, new)
+    }
+
+    private func filesSetAside(_ path: String) throws -> [String] {
+        try Files.names(in: path).filter { $0.hasPrefix("lost-") }.flatMap { try Files.names(in: path + "/" + $0) }
+            .sorted()
+    }
+
+    /// The process dies after each of the steps; the next start goes on, and comes to the same.
+    @Test(arguments: 0..<6) func aNewIncarnationCutShort(step: Int) throws {
+        let scratch = Scratch()
+        let (path, _, new) = try self.cutShort(scratch, step: step)
         let identity = try DataDirectory(path: path, node: NodeID(1), seed: nil).identity
         #expect(identity.incarnation == new.incarnation && identity.run == 10)
         #expect(identity.history.marks.map(\.run) == [10])
         #expect(try self.files(path) == ["node.identity.a", "node.identity.b"])
-        let kept = try Files.names(in: path).filter { $0.hasPrefix("lost-") }.flatMap {
-            try Files.names(in: path + "/" + $0)
-        }
-        #expect(kept.sorted() == ["journal", "node.identity.a", "node.identity.b", "peer.runs", "snapshots"])
+        #expect(
+            try self.filesSetAside(path) == ["journal", "node.identity.a", "node.identity.b", "peer.runs", "snapshots"])
         // And again, as any other start.
         #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).identity.run == 11)
     }
 
-    @Test func aPlanThatCannotBeReadIsNone() throws {
+    /// 1. The disk counts as lost. Its journal has gone aside, its identity not yet; the power goes.
+    /// 2. `node.identity.next` rots. What is here is the old identity, and no journal.
+    /// 3. Under its old name the node would vote again in terms in which it has voted.
+    @Test(arguments: 0..<6, [0, 20, 60]) func aPlanThatCannotBeReadIsMadeAnew(step: Int, damage: Int) throws {
         let scratch = Scratch()
-        let (path, before) = try self.old(scratch)
-        try scratch.write("1/node.identity.next", [1, 2, 3])
+        let (path, before, new) = try self.cutShort(scratch, step: step)
+        try scratch.change("1/node.identity.next") { bytes in
+            if damage < bytes.count { bytes[damage] ^= 16 } else { bytes.removeAll() }
+        }
         let directory = try DataDirectory(path: path, node: NodeID(1), seed: nil)
-        #expect(directory.identity.member == before.member && directory.identity.run == before.run + 1)
-        #expect(try !self.files(path).contains("node.identity.next"))
+        #expect(directory.identity.node == NodeID(1) && directory.identity.cluster == before.cluster)
+        #expect(directory.identity.incarnation != before.incarnation)
+        #expect(directory.identity.incarnation != new.incarnation, "nobody knows any more which one was begun")
+        #expect(directory.identity.history.marks.count == 1)
+        #expect(try self.files(path) == ["node.identity.a", "node.identity.b"])
+        let kept = try self.filesSetAside(path)
+        for name in ["journal", "node.identity.a", "node.identity.b", "peer.runs", "snapshots"] {
+            #expect(kept.contains(name), "nothing is deleted: \(name)")
+        }
+    }
+
+    @Test func aPlanThatCannotBeReadOfALoneNode() throws {
+        let scratch = Scratch()
+        let path = scratch.path + "/1"
+        let seed = ClusterSeed(nodes: [(NodeID(1), "127.0.0.1", 7101)], random: { 7 })
+        _ = try DataDirectory(path: path, node: NodeID(1), seed: seed)
+        try scratch.write("1/node.identity.next", [1, 2, 3])
+        #expect(self.refusal(path).contains("node.identity.next that cannot be read"))
+        #expect(try self.files(path) == ["node.identity.a", "node.identity.b", "node.identity.next"])
     }
 
     @Test func anotherNodesOrClusters() throws {
@@ -175,14 +210,24 @@ import Testing
         #expect(self.refusal(path).contains("two nodes"))
     }
 
-    @Test func anotherVersion() throws {
+    /// The version that the identity has is the directory's: what a later program wrote is refused before anything is
+    /// read or written, whichever file says so.
+    @Test(arguments: ["node.identity.a", "node.identity.b", "node.identity.next"]) func laterVersion(
+        file: String
+    ) throws {
         let scratch = Scratch()
         let path = try self.formatted(scratch)
-        try scratch.change("1/node.identity.a") { bytes in
+        try scratch.write("1/" + file, scratch.read("1/node.identity.a"))
+        try scratch.change("1/" + file) { bytes in
             bytes[8] = 2
             bytes.replace(at: 0, littleEndian: CRC32C.of(bytes[4...]))
         }
-        #expect(self.refusal(path).contains("format version 2"))
+        let names = try Files.names(in: path)
+        let before = try names.map { try scratch.read("1/" + $0) }
+        let refusal = self.refusal(path)
+        #expect(refusal.contains("format version 2, and this program knows version 1: use the program that wrote it"))
+        #expect(try Files.names(in: path) == names)
+        #expect(try names.map { try scratch.read("1/" + $0) } == before)
     }
 
     @Test func inUse() throws {
@@ -222,8 +267,8 @@ import Testing
     @Test func formatCutShort() throws {
         let scratch = Scratch()
         for names in [
-            ["LOCK"], ["LOCK", "cluster.seed.new"], ["LOCK", "cluster.seed"],
-            ["LOCK", "cluster.seed", "node.identity.a.new"],
+            ["LOCK"], ["LOCK", "cluster.seed.a.new"], ["LOCK", "cluster.seed.a", "cluster.seed.b.new"],
+            ["LOCK", "cluster.seed.a", "cluster.seed.b", "node.identity.a.new"],
         ] {
             let path = scratch.path + "/\(names.count)\(names.last!)"
             try Files.makeDirectory(path)
@@ -232,10 +277,23 @@ import Testing
         }
     }
 
-    @Test func theCopyOfTheSeedRotten() throws {
+    @Test(arguments: ["a", "b"]) func oneCopyOfTheSeedRotten(name: String) throws {
         let scratch = Scratch()
         let path = try self.formatted(scratch)
-        try scratch.change("1/cluster.seed") { $0[40] ^= 1 }
+        let good = try scratch.read("1/cluster.seed." + name)
+        for byte in stride(from: 0, to: good.count, by: 7) {
+            try scratch.change("1/cluster.seed." + name) { $0[byte] ^= 1 }
+            #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).seed == testSeed(), "byte \(byte)")
+            #expect(try scratch.read("1/cluster.seed." + name) == good, "written anew")
+        }
+        try scratch.write("1/cluster.seed." + name, [])
+        #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).seed == testSeed())
+    }
+
+    @Test func bothCopiesOfTheSeedRotten() throws {
+        let scratch = Scratch()
+        let path = try self.formatted(scratch)
+        for name in ["a", "b"] { try scratch.change("1/cluster.seed." + name) { $0[40] ^= 1 } }
         #expect(self.refusal(path).contains("--seed"))
         #expect(try DataDirectory(path: path, node: NodeID(1), seed: testSeed()).seed == testSeed())
         #expect(try DataDirectory(path: path, node: NodeID(1), seed: nil).seed == testSeed(), "written anew")

@@ -62,10 +62,10 @@ import Testing
 
         try fixture.scratch.change("1/journal/" + fixture.segments[0]) { $0[20_000] ^= 1 }
         try fixture.scratch.change("1/node.identity.b") { $0[40] ^= 1 }
-        try fixture.scratch.change("1/cluster.seed") { $0.removeLast() }
+        try fixture.scratch.change("1/cluster.seed.a") { $0.removeLast() }
         let found = fixture.pass()
         #expect(found.count == 3)
-        guard case .file(.identityB, _) = found[0], case .file(.seed, _) = found[1],
+        guard case .file(.identityB, _) = found[0], case .file(.seedA, _) = found[1],
             case .journal(let segment) = found[2]
         else {
             Issue.record("\(found)")
@@ -74,7 +74,7 @@ import Testing
         #expect(segment.places.count == 1 && segment.places[0].ranges?.first?.group == .default)
 
         #expect(try fixture.directory.rewrite(.identityB) > 0)
-        #expect(try fixture.directory.rewrite(.seed) > 0)
+        #expect(try fixture.directory.rewrite(.seedA) > 0)
         #expect(fixture.pass().count == 1, "the segment is left")
     }
 

@@ -64,7 +64,7 @@ struct RotTests {
         try Self.flip("\(cluster.path)/2/journal/\(segment)", at: 5 * 4096 + 700)
         try Self.flip("\(cluster.path)/3/node.identity.a", at: 40)
         try Self.flip("\(cluster.path)/3/peer.runs.b", at: 20)
-        try Self.flip("\(cluster.path)/3/cluster.seed", at: 30)
+        try Self.flip("\(cluster.path)/3/cluster.seed.a", at: 30)
 
         let found = try Self.scrub(cluster)
         for (node, count) in [(1, 1), (2, 1), (3, 3)] {

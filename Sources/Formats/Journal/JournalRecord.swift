@@ -121,6 +121,11 @@ package enum JournalFormat {
         return out
     }
 
+    /// Whether bytes are as `blank` made them: no block was written, and none rotted.
+    package static func isBlank(_ bytes: [UInt8], blocks: Range<Int>, identity: JournalIdentity) -> Bool {
+        bytes == Self.blank(blocks: blocks, identity: identity)
+    }
+
     /// Blocks that so many bytes of content take.
     static func blocks(_ bytes: Int) -> Int { (bytes + Self.blockPayload - 1) / Self.blockPayload }
 
