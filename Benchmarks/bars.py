@@ -355,7 +355,7 @@ class Bars:
                 peak = max(peak, *sizes)
                 if done % 10_000_000 == 0:
                     say(f"  {done:,} SETs, {time.monotonic() - began:.0f} s, largest directory {max(sizes) / 1e6:.0f} MB")
-            time.sleep(5 if self.quick else 65)
+            self.settle(nodes)
             worst = None
             for node in nodes.nodes:
                 snapshots = [os.path.getsize(f) for f in glob.glob(node["dir"] + "/snapshots/*.snapshot")]
@@ -372,6 +372,17 @@ class Bars:
                     f"{size / 1e6:.0f} MB (snapshot {snapshot / 1e6:.0f} MB, segment {segment / 1e6:.0f} MB; "
                     f"at most {peak / 1e6:.0f} MB on the way)", "≤ 2 × the snapshot + 4 segments", "", f"{ratio:.2f}",
                     "bar" if ratio <= 1 else "no")]
+
+    def settle(self, nodes):
+        """Waits until the directories have kept their sizes for 45 s: the last checkpoint is written, what it replaces is gone."""
+        sizes, since, began = None, 0, time.monotonic()
+        while time.monotonic() - began < 240:
+            now = [used(node["dir"]) for node in nodes.nodes]
+            if now != sizes:
+                sizes, since = now, time.monotonic()
+            elif time.monotonic() - since >= 45:
+                return
+            time.sleep(5)
 
     def demo(self):
         if subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True).returncode != 0:

@@ -51,7 +51,8 @@ package enum PlantedBug: String, Sendable, CaseIterable {
         case .losesHardState: .elections
         case .emptyDiskVotes: .wipes
         case .takesTheLeadersWord: .states
-        case .cutsAtBadChecksum, .deniesHoles, .needsBothCopies, .blindScrubber: .rot
+        case .cutsAtBadChecksum, .needsBothCopies, .blindScrubber: .rot
+        case .deniesHoles: .anyFile
         case .keepsAllOfTheLog: .fullLogs
         default: FaultModel()
         }

