@@ -41,7 +41,7 @@ extension Runtime {
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn
         self.core.effects.removeAll()
-        if wantsTurn { self.scheduleTurn() }
+        if wantsTurn { self.scheduleAnotherTurn() }
     }
 
     /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back, in a second in

@@ -35,6 +35,7 @@ final class Runtime {
     var redisAddresses: [NodeID: (host: String, port: Int)] = [:]
 
     private var isTurnScheduled = false
+    private var isAnotherTurnScheduled = false
     private var hasBegun = false
     /// Memory that the system is to have back (`considerTrimming`).
     var trim = (isDue: false, secondBegan: Clock.now, journalBytes: 0)
@@ -156,6 +157,18 @@ final class Runtime {
         self.isTurnScheduled = true
         let bound = NIOLoopBound(self, eventLoop: self.loop)
         self.loop.execute { bound.value.runTurn() }
+    }
+
+    /// The core has more to do: another turn runs when the loop has looked at its sockets in between, which it does only
+    /// where no task is ready.
+    func scheduleAnotherTurn() {
+        guard !self.isAnotherTurnScheduled else { return }
+        self.isAnotherTurnScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: self.loop)
+        self.loop.scheduleTask(in: .microseconds(20)) {
+            bound.value.isAnotherTurnScheduled = false
+            bound.value.scheduleTurn()
+        }
     }
 
     private func runTurn() {

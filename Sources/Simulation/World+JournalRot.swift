@@ -57,18 +57,6 @@ extension World {
         self.rot(copy, target, kind, node, &again)
         let after = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
         if kind.looksUnwritten, after.hasTornTail || after.nextSequence < before.nextSequence { return }
-        // What changed places is known by where it stands now, until that is written over.
-        if kind == .swappedBlocks {
-            let back = Target(
-                file: target.other.file, block: target.other.block, other: (target.file, target.block))
-            for half in [target, back] {
-                let copy = node.disk.copy()
-                var again = places
-                self.rot(copy, half, .misplacedBlock, node, &again)
-                let found = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
-                if found.hasTornTail || found.nextSequence < before.nextSequence { return }
-            }
-        }
         if !isAlone {
             guard !after.isLost else { return }
             let holes = Self.holes(after)

@@ -78,6 +78,24 @@ import Testing
         #expect(found[0][.default]?.entries == log.entries)
     }
 
+    /// Batch 2 is durable; the machine dies while it writes batch 3; then all of batch 2 rots. What there is of batch 3 tells
+    /// that batch 2 was acknowledged.
+    @Test func aBatchThatIsLostBeforeATornOneIsMissed() throws {
+        var log = Log()
+        log.journal.write([.hardState(.default, HardState(term: 1, votedFor: nil))] + log.append(5))
+        log.journal.write(log.append(1))
+        let lost = log.journal.lastPlan!
+        log.journal.write(log.append(1))
+        let torn = log.journal.lastPlan!
+        log.journal.overwrite(
+            torn.file, at: torn.offset + JournalFormat.blockBytes, with: log.journal.under[JournalFormat.blockBytes...])
+        let before = log.journal.recover()
+        #expect(before.hasTornTail && before.isWhole && before[.default]?.end.index == 6)
+        log.journal.overwrite(lost.file, at: lost.offset, with: [UInt8](repeating: 0, count: lost.bytes.count)[...])
+        let after = log.journal.recover()
+        #expect(after.isLost && after.damage.contains { $0.text == "before it batch 2 is missing" })
+    }
+
     /// However much is missing, it is one record that says so.
     @Test func aBatchWithManyHolesIsNoLargerThanItWas() throws {
         var log = Log()

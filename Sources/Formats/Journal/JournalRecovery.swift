@@ -19,7 +19,7 @@ public import Replication
 ///
 /// Before that, batches are put in order. A batch that was cut, was written again at a start, or whose sync failed is
 /// followed by one with the same sequence in a newer segment, which takes its place; a torn one takes nobody's place.
-/// So sequences have no gaps, and a gap is damage.
+/// So sequences have no gaps, and a gap is damage, right before a torn batch too.
 ///
 /// What is missing is settled by what a later batch says: where each group's log ended before and after it, and which hard
 /// state the group had (`RecoveredLog.settle`, `HardStateStamp`). What nothing settles makes the disk a lost one: the node
@@ -181,6 +181,14 @@ extension RecoveredJournal {
                 if !self.damagedFiles.contains(file) { self.damagedFiles.append(file) }
             }
             if scan.isHeadLost { headless.append((at, segment)) }
+        }
+        if let at = torn.last, (previous ?? 0) &+ 1 < lastSequence {
+            // A batch is written when the sync of the one before it has returned. So the torn one tells what was durable, though
+            // nothing else is left of it.
+            self.report(
+                ordered[at].file, batch: lastSequence, block: ordered[at].scan.batches.last?.firstBlock ?? 0,
+                "before it \(Self.missing(previous, lastSequence))", isHole: true)
+            state.batchIsMissing()
         }
         if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {
             // A batch takes two blocks at least; one bad block after the end is free space that rotted.
