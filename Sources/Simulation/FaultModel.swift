@@ -63,11 +63,11 @@ package struct FaultModel: Sendable, Equatable {
     /// What is at rest rots, on one node after the other and on all at once, and nodes go down meanwhile and read it.
     package static var rot: FaultModel {
         var model = FaultModel()
-        model.meanInterval = .milliseconds(120)
-        model[.journalRot] = 20
+        model.meanInterval = .milliseconds(90)
+        model[.journalRot] = 30
         model[.stateFlip] = 0
         model[.snapshotRot] = 6
-        model[.fileRot] = 10
+        model[.fileRot] = 8
         model[.readErrors] = 6
         model[.processCrash] = 10
         model[.powerCut] = 10
