@@ -96,7 +96,7 @@ extension RecoveredJournal {
         var state = JournalReplay()
         let ordered = self.sort(scans, &state)
         let generations = ordered.map(\.scan.generation)
-        let strays = Set(scans.flatMap(\.scan.strays))
+        let strays = Set(scans.flatMap(\.scan.strays) + ordered.flatMap(\.scan.strays))
         // An older generation that is at home in another file was not written here before: it came by mistake, later.
         func content(_ batch: ScannedBatch) -> ScannedBatch {
             guard batch.hasUnwrittenBlock else { return batch }
@@ -189,6 +189,14 @@ extension RecoveredJournal {
                 ordered[at].file, batch: lastSequence, block: ordered[at].scan.batches.last?.firstBlock ?? 0,
                 "before it \(Self.missing(previous, lastSequence))", isHole: true)
             state.batchIsMissing()
+        }
+        if let newest = strays.map(\.sequence).max(), newest > lastSequence {
+            // It was written, and nothing of it is left in its own place.
+            self.report(
+                ordered.last?.file ?? 0, batch: newest, block: 0,
+                "a block of it stands in another place, and nothing else of it",
+                isHole: true)
+            state.newestMayBeMissing("of the newest batch nothing is left but a block in another place")
         }
         if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {
             // A batch takes two blocks at least; one bad block after the end is free space that rotted.
