@@ -12,10 +12,10 @@ final class CheckpointState {
     /// The shard being written, and its next record.
     var current: ShardView?
     var position = 0
-    /// What has been begun and did not fit into a block: a header, or a record's header and key, then a record's value.
+    /// What has been begun and did not fit into a block: a header, then a record's key and value.
     var head: [UInt8] = []
     var headOffset = 0
-    var value = UnsafeRawBufferPointer(start: nil, count: 0)
+    var rest = UnsafeRawBufferPointer(start: nil, count: 0)
     /// Bytes in the slabs that are only there for the checkpoint.
     var keptBytes = 0
 
@@ -41,10 +41,10 @@ extension CheckpointState {
         guard self.headOffset == self.head.count else { return }
         self.head.removeAll(keepingCapacity: true)
         self.headOffset = 0
-        let value = min(maxBytes - out.count, self.value.count)
-        if value > 0 {
-            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: self.value[..<value]))
-            self.value = UnsafeRawBufferPointer(rebasing: self.value[value...])
+        let rest = min(maxBytes - out.count, self.rest.count)
+        if rest > 0 {
+            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: self.rest[..<rest]))
+            self.rest = UnsafeRawBufferPointer(rebasing: self.rest[rest...])
         }
     }
 
@@ -59,24 +59,28 @@ extension CheckpointState {
             }
             let record = Shard.record(view.words[self.position])
             self.position += 1
-            if out.count + 25 + record.keyLength + record.valueLength <= maxBytes {
+            if out.count + Self.headBytes + record.keyAndValue.count <= maxBytes {
                 Self.putHead(record, into: &out)
-                out.append(contentsOf: record.value)
+                out.append(contentsOf: record.keyAndValue)
             } else {
                 Self.putHead(record, into: &self.head)
-                self.value = record.value
+                self.rest = record.keyAndValue
                 return self.putPending(into: &out, maxBytes: maxBytes)
             }
         }
     }
 
+    private static let headBytes = 25
+
     private static func putHead(_ record: Record, into out: inout [UInt8]) {
-        CommandCoding.put(UInt32(record.keyLength), into: &out)
-        CommandCoding.put(UInt32(record.valueLength), into: &out)
-        CommandCoding.put(record.expiry ?? 0, into: &out)
-        CommandCoding.put(record.modified, into: &out)
-        out.append(record.form.rawValue)
-        out.append(contentsOf: record.key)
+        withUnsafeTemporaryAllocation(byteCount: Self.headBytes, alignment: 1) { head in
+            head.storeBytes(of: UInt32(record.keyLength).littleEndian, as: UInt32.self)
+            head.storeBytes(of: UInt32(record.valueLength).littleEndian, toByteOffset: 4, as: UInt32.self)
+            head.storeBytes(of: (record.expiry ?? 0).littleEndian, toByteOffset: 8, as: UInt64.self)
+            head.storeBytes(of: record.modified.littleEndian, toByteOffset: 16, as: UInt64.self)
+            head[24] = record.form.rawValue
+            out.append(contentsOf: UnsafeRawBufferPointer(head))
+        }
     }
 }
 
@@ -187,8 +191,8 @@ extension CacheMachine {
                 self.checkpoint = nil
                 return false
             }
-            var view = state.views.removeValue(forKey: state.next) ?? self.view(of: state.next)
-            view.words.sort(by: Shard.precedes)
+            let view = state.views.removeValue(forKey: state.next) ?? self.view(of: state.next)
+            Shard.sort(view.words)
             CommandCoding.put(view.lastRemoval, into: &state.head)
             CommandCoding.put(UInt32(view.words.count), into: &state.head)
             state.current = view

@@ -42,6 +42,10 @@ struct Record {
     var size: Int { Self.size(key: self.keyLength, value: self.valueLength, hasExpiry: self.hasExpiry) }
     private var keyOffset: Int { Self.headerBytes + (self.hasExpiry ? 8 : 0) }
     var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: self.base + self.keyOffset, count: self.keyLength) }
+    /// They lie side by side.
+    var keyAndValue: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: self.base + self.keyOffset, count: self.keyLength + self.valueLength)
+    }
     var value: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: self.base + self.keyOffset + self.keyLength, count: self.valueLength)
     }

@@ -113,6 +113,19 @@ private struct Model {
         }
     }
 
+    /// Many keys of one shard have the same 16 bits of hash. The order is part of the format.
+    @Test func aShardsRecordsAreInOneOrder() {
+        func machine(_ numbers: some Sequence<Int>) -> CacheMachine {
+            let machine = CacheMachine.small(shards: 1)
+            for number in numbers { machine.write("SET", "key \(number)", "value", index: 1) }
+            return machine
+        }
+        let up = machine(0..<20_000).wholeCheckpoint()
+        #expect(up == machine((0..<20_000).reversed()).wholeCheckpoint())
+        let sum = up.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        #expect(sum == 12_900_066_861_764_871_487)
+    }
+
     /// The order in which keys came and went leaves no trace.
     @Test func equalStatesHaveEqualBytes() {
         let (a, b) = (CacheMachine.small(), CacheMachine.small())
