@@ -65,6 +65,8 @@ final class Group {
     /// When the state was last as a majority has it: the beginning of the last checkpoint that was confirmed.
     var confirmedAt = Instant(nanoseconds: 0)
     var outgoing: [OutgoingSnapshot] = []
+    /// Peers that need a snapshot while there is none to send, and when to look again; the soonest first.
+    var withheld: [(member: MemberID, until: Instant)] = []
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.
     var suspected: [(node: NodeID, run: Run, term: Term)] = []
 

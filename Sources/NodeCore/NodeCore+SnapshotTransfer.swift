@@ -7,13 +7,20 @@ package import Replication
 /// leader's begins; the replica stages them in a file, reads the state back block by block beside the old one, and
 /// then swaps. The same way back serves a restart.
 extension NodeCore {
+    /// A leader that has no good snapshot looks for one so often. Without a pause:
+    ///
+    /// 1. The peer is asked what it has, and says that it has nothing.
+    /// 2. Its next entry is gone from the log: a snapshot is needed, and there is none.
+    /// 3. The peer is asked what it has: as fast as messages travel, for as long as the file is bad.
+    private static let pauseBeforeSending = Nanoseconds.seconds(1)
+
     // MARK: Sending
 
     func beginSending(_ group: Group, to member: MemberID) {
         guard let mark = group.checkpoint.durable, self.mayLend(mark.index, of: group) else {
             // Our own file is bad, or in doubt. A new one comes sooner by a checkpoint than by waiting.
             if group.healing != nil, group.hasState { group.checkpoint.isWanted = true }
-            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
+            group.withheld.append((member, until: self.now + Self.pauseBeforeSending))
             return
         }
         group.outgoing.removeAll { $0.to == member }
@@ -92,7 +99,7 @@ extension NodeCore {
     }
 
     /// Transfers that make no progress are given up; the replica asks again when its peer is there. Before, a stretch that
-    /// found the peer busy (it reads its own snapshot back) goes out again.
+    /// found the peer busy (it reads its own snapshot back) goes out again. Those that could not begin are due again.
     func superviseSnapshots(of group: Group) {
         for at in group.outgoing.indices
         where (group.isLeader || group.outgoing[at].isLent) && self.now - group.outgoing[at].sentAt > .seconds(1) {
@@ -104,6 +111,11 @@ extension NodeCore {
         {
             let to = group.outgoing.remove(at: at).to
             if group.isLeader { group.replica.snapshotFailed(to: to, now: self.now, into: &group.effects) }
+        }
+        let now = self.now
+        while let first = group.withheld.first, first.until <= now || !group.isLeader {
+            group.withheld.removeFirst()
+            group.replica.snapshotFailed(to: first.member, now: now, into: &group.effects)
         }
         if let incoming = group.incoming, incoming.machine == nil, !incoming.isStaging,
             self.now - incoming.lastHeard > .seconds(10)

@@ -94,4 +94,37 @@ import Testing
         #expect(self.checkpoints(cluster, on: leader) == 1, "once")
         #expect(self.checkpoints(cluster, on: follower) == 1)
     }
+
+    /// Bad files alone, and a peer that has nothing: leader and peer do not ask each other in a circle.
+    @Test func aSnapshotThatCannotBeSentIsTriedOnceASecond() throws {
+        let cluster = self.started()
+        let leader = cluster.leaders()[0]
+        let wiped: UInt32 = leader == 1 ? 2 : 1
+        cluster.stop(wiped)
+        // What is near the checkpoint is sent from the log.
+        cluster.submit(leader, set: "large", String(repeating: "x", count: 5 << 20), client: 7)
+        for node: UInt32 in 1...3 { cluster.batchBytes[node] = 4 << 20 }
+        self.write(20, to: cluster)
+        cluster.run(.seconds(5))
+        cluster.wipe(wiped)
+        for node: UInt32 in 1...3 where node != wiped {
+            let mark = try #require(cluster.disks[node]!.groups[.default]?.snapshot)
+            cluster.failsSnapshots.insert(node)
+            let core = cluster.cores[node]!
+            core.begin(now: cluster.now, wall: WallTime(nanoseconds: cluster.now.nanoseconds))
+            core.snapshotRotten(.default, index: mark.index, reason: "bad")
+        }
+        var answers = 0
+        cluster.onTheWay = {
+            guard $0 == wiped, case .replica(let message) = $1, case .appendReply = message.body else { return $1 }
+            answers += 1
+            return answers < 5000 ? $1 : nil
+        }
+        cluster.start(wiped)
+        cluster.run(.seconds(5))
+        #expect(!cluster.isReady(wiped))
+        #expect(answers < 500, "in five seconds")
+        cluster.failsSnapshots = []
+        #expect(cluster.run(.seconds(90)) { cluster.isReady(wiped) })
+    }
 }
