@@ -96,13 +96,16 @@ extension RecoveredJournal {
         var state = JournalReplay()
         let ordered = self.sort(scans, &state)
         let generations = ordered.map(\.scan.generation)
-        let strays = Set(scans.flatMap(\.scan.strays) + ordered.flatMap(\.scan.strays))
+        // Where a file counts as an older segment in the end, there are more than its scan took for such.
+        let strays = (scans + ordered).flatMap { file, scan in scan.strays.map { (file: file, block: $0) } }
         // An older generation that is at home in another file was not written here before: it came by mistake, later.
         func content(_ batch: ScannedBatch) -> ScannedBatch {
             guard batch.hasUnwrittenBlock else { return batch }
             var batch = batch
             // A block of it stands elsewhere: it was written, to the wrong place.
-            if strays.contains(.init(generation: batch.generation, sequence: batch.sequence)) {
+            if strays.contains(where: { _, block in
+                block.generation == batch.generation && block.sequence == batch.sequence
+            }) {
                 batch.olderGenerations = []
             }
             batch.olderGenerations.removeAll { generations.contains($0) }
@@ -190,12 +193,13 @@ extension RecoveredJournal {
                 "before it \(Self.missing(previous, lastSequence))", isHole: true)
             state.batchIsMissing()
         }
-        if let newest = strays.map(\.sequence).max(), newest > lastSequence {
+        if let (file, newest) = strays.max(by: { $0.block.sequence < $1.block.sequence }),
+            newest.sequence > lastSequence
+        {
             // It was written, and nothing of it is left in its own place.
             self.report(
-                ordered.last?.file ?? 0, batch: newest, block: 0,
-                "a block of it stands in another place, and nothing else of it",
-                isHole: true)
+                file, batch: newest.sequence, block: newest.block,
+                "a block of it stands here, where it does not belong, and nothing of it where it does", isHole: true)
             state.newestMayBeMissing("of the newest batch nothing is left but a block in another place")
         }
         if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {

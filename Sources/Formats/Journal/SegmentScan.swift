@@ -60,10 +60,13 @@ package struct SegmentScan: Sendable {
     package private(set) var isTornAfterEnd = false
     /// The block after the last batch is there and was not written since: batches stand without gaps, so none follows.
     package private(set) var isFreeAfterEnd = false
-    /// Blocks that were written for another place: of which generation and batch.
+    /// Blocks that were written for another place.
     package private(set) var strays: [Stray] = []
 
-    package struct Stray: Sendable, Hashable {
+    package struct Stray: Sendable {
+        /// Where it stands.
+        package var block: Int
+        /// What it belongs to.
         package var generation: UInt64
         package var sequence: UInt64
     }
@@ -145,7 +148,7 @@ package struct SegmentScan: Sendable {
         self.generation = chosen
         var blocks: [Block] = []
         blocks.reserveCapacity(raw.count)
-        for block in raw {
+        for (at, block) in raw.enumerated() {
             switch block {
             case .whole(let frame):
                 if frame.generation == chosen, chosen > 0 {
@@ -155,7 +158,7 @@ package struct SegmentScan: Sendable {
                     blocks.append(.older(frame.generation, isTorn: false))
                 } else {
                     blocks.append(.damaged)
-                    self.strays.append(Stray(generation: frame.generation, sequence: frame.sequence))
+                    self.strays.append(Stray(block: at, generation: frame.generation, sequence: frame.sequence))
                 }
             case .half(let generation, let newer):
                 // With one end of an older write, the newer one stopped within the block, or never came to it.
@@ -166,7 +169,7 @@ package struct SegmentScan: Sendable {
                 blocks.append(.damaged)
             case .misplaced(let frame):
                 blocks.append(.damaged)
-                self.strays.append(Stray(generation: frame.generation, sequence: frame.sequence))
+                self.strays.append(Stray(block: at, generation: frame.generation, sequence: frame.sequence))
             }
         }
         if chosen == 0, !blocks.isEmpty {
