@@ -11,6 +11,10 @@ struct DurableState: Equatable {
         var last: LogIndex = 0
     }
 
+    /// What a torn batch would have made, which a start has cut and nothing has replaced yet: only where rot hits what stands
+    /// there does it look whole, and acknowledged, at a later start. Nothing was promised meanwhile that it breaks: any promise
+    /// is a batch, and takes its place.
+    var isCut = false
     /// By group, sorted; few.
     private(set) var groups: [(id: GroupID, state: GroupState)] = []
 

@@ -16,6 +16,8 @@ struct SimulatedJournal {
     private var underway: JournalPipeline.Step?
     /// Batches that failed since the last write that became durable: of each the disk may have kept anything.
     private var attempts: [[JournalRecord]] = []
+    /// What torn batches would have made that the start cut, until another takes their place.
+    private var cut: [DurableState]
     /// What the disk has for certain.
     private(set) var durable: DurableState
     /// When the batch under way was begun, on the node's clock.
@@ -61,13 +63,17 @@ struct SimulatedJournal {
             }
         }
         for name in disk.list("journal/") where name.hasSuffix(Self.unfinished) { disk.remove(name) }
-        guard let durable = expected.first(where: { $0.difference(from: recovered, isDamaged: isDamaged) == nil })
+        let possible = expected.filter { isDamaged || !$0.isCut }
+        guard var durable = possible.first(where: { $0.difference(from: recovered, isDamaged: isDamaged) == nil })
         else {
             throw Violation(
                 .durableStateSurvives,
-                expected.compactMap { $0.difference(from: recovered, isDamaged: isDamaged) }.joined(
+                possible.compactMap { $0.difference(from: recovered, isDamaged: isDamaged) }.joined(
                     separator: "; or, with the batch under way: "))
         }
+        durable.isCut = false
+        var cut = recovered.hasTornTail || isDamaged ? expected.filter { $0 != durable } : []
+        for at in cut.indices { cut[at].isCut = true }
         var writer = JournalWriter(identity: identity, segmentBytes: Self.segmentBytes, recovered: recovered)
         for file in recovered.blankFiles { writer.addFree(file) }
         if !recovered.unproved.isEmpty || recovered.segments.isEmpty {
@@ -76,6 +82,7 @@ struct SimulatedJournal {
             disk.write(file, plan.bytes, at: plan.offset)
             guard !isCutShort else { return (nil, recovered) }
             do { try disk.sync(file) } catch { return (nil, recovered) }
+            cut = []
         }
         recovered.unproved = []
         if bug == .deniesHoles { Self.cutAtHoles(&recovered) }
@@ -85,7 +92,7 @@ struct SimulatedJournal {
         {
             Self.make(Self.reserve, disk, identity)
         }
-        return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable), recovered)
+        return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable, cut: cut), recovered)
     }
 
     /// The planted bugs' way: what stands after the first bad entry is gone too, and nothing was ever there.
@@ -97,11 +104,14 @@ struct SimulatedJournal {
         }
     }
 
-    private init(disk: SimulatedDisk, bug: PlantedBug?, writer: JournalWriter, durable: DurableState) {
+    private init(
+        disk: SimulatedDisk, bug: PlantedBug?, writer: JournalWriter, durable: DurableState, cut: [DurableState]
+    ) {
         self.disk = disk
         self.bug = bug
         self.pipeline = JournalPipeline(writer: writer, maxBatchBytes: Self.segmentBytes / 4, hasReserve: true)
         self.durable = durable
+        self.cut = cut
         self.durable.forgetBelowSnapshots()
     }
 
@@ -149,6 +159,7 @@ struct SimulatedJournal {
                 try self.write(plan)
                 self.durable.apply(records)
                 self.attempts.removeAll()
+                self.cut.removeAll()
                 self.pipeline.completed()
                 self.retired += self.pipeline.takeSurplus()
                 self.removeRetired(1)
@@ -229,7 +240,7 @@ struct SimulatedJournal {
     /// The process dies where it stands: of the write under way some first part has reached the page cache. What the
     /// disk may hold at the next start.
     mutating func die(_ random: inout Random) -> [DurableState] {
-        var possible = [self.durable]
+        var possible = [self.durable] + self.cut
         for records in self.attempts {
             var state = self.durable
             state.apply(records)

@@ -30,6 +30,12 @@ import Testing
         #expect(snapshots > 10, "snapshots are sent or read back")
     }
 
+    @Test(arguments: [9671, 401_237] as [UInt64]) func seedsInWhichAnyFileRots(seed: UInt64) throws {
+        var options = SimulationOptions(seed: seed)
+        options.faults = .anyFile
+        _ = try World.run(options)
+    }
+
     @Test(arguments: UInt64(0)..<12) func fiveNodesUnderFaults(seed: UInt64) throws {
         var options = SimulationOptions(seed: seed)
         options.nodes = 5
