@@ -9,6 +9,7 @@ package import Replication
 /// |---|---|
 /// | node N votes with another incarnation than is connected | the connected one becomes a learner |
 /// | it is a learner, and has the log | it votes, and the old one leaves, in one joint change |
+/// | node N follows without a vote, with another incarnation than is connected | the connected one follows in its place |
 /// | the change is joint | it ends by itself once committed (`Replica+Membership`) |
 ///
 /// The old incarnation counts until the change is committed: a majority of the others has all that it acknowledged.
@@ -25,12 +26,16 @@ extension NodeCore {
         let membership = group.replica.membership
         for peer in self.peers where self.mayJoin(peer) {
             let member = peer.member
-            guard let old = membership.voters.first(where: { $0.node == member.node }), old != member else { continue }
+            let old = membership.voters.first { $0.node == member.node }
+            guard old != member, old != nil || membership.learners.contains(where: { $0.node == member.node })
+            else { continue }
             if !membership.learners.contains(member) {
                 let learners = membership.learners.filter { $0.node != member.node } + [member]
                 self.change(group, voters: membership.voters, learners: learners, .learnerAdded(group.id, member))
                 return
             }
+            // Whose vote was taken gets none by losing its disk.
+            guard let old else { continue }
             let match = group.replica.matchIndex(of: member)
             // With the entry that made it a learner it has acknowledged something as one.
             guard match >= group.replica.membershipIndex, match + Self.promotionLag >= group.replica.lastIndex,
@@ -46,7 +51,8 @@ extension NodeCore {
     /// Has a member of a group that this node leads vote, or follow without a vote: one change at a time.
     ///
     /// - Returns: whether the change is under way. Not so where another is, where the member has not all but the last 100
-    ///   entries, and where nobody would be left to vote.
+    ///   entries, where an earlier disk of its node votes (whose place it takes by itself), and where nobody would be left
+    ///   to vote.
     package func setVoting(_ member: MemberID, _ votes: Bool, in id: GroupID) -> Bool {
         guard let group = self.group(id), group.isLeader, group.replica.hasCommittedInTerm,
             !group.replica.isMembershipChanging, !group.replica.isTransferring, !self.isStopping
@@ -54,7 +60,8 @@ extension NodeCore {
         let membership = group.replica.membership
         guard membership.voters.contains(member) != votes, membership.learners.contains(member) == votes,
             !votes || group.replica.matchIndex(of: member) + Self.promotionLag >= group.replica.lastIndex,
-            votes || membership.voters.count > 1
+            votes || membership.voters.count > 1,
+            !membership.voters.contains(where: { $0.node == member.node && $0 != member })
         else { return false }
         return self.change(
             group, voters: votes ? membership.voters + [member] : membership.voters.filter { $0 != member },
@@ -83,7 +90,7 @@ extension NodeCore {
     private func isDisplacing(_ member: MemberID) -> Bool {
         self.groups.contains { group in
             let committed = group.replica.committedMembership
-            return (committed.voters + committed.outgoing).contains { $0.node == member.node && $0 != member }
+            return committed.all.contains { $0.node == member.node && $0 != member }
         }
     }
 

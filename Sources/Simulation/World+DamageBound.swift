@@ -50,12 +50,6 @@ extension World {
         self.nodes.count > 1 && self.nodes.allSatisfy { self.damage(of: $0).isSubset(of: way) }
     }
 
-    /// Whether the node's disk may be lost, or be damaged so that it counts as lost.
-    func mayDamage(_ node: SimulatedNode) -> Bool {
-        // Without a vote it could not come back under another incarnation: what the leaders replace are voters.
-        !self.isDemoted(node) && self.isMinorityDamaged(with: node)
-    }
-
     /// As the leaders of all groups have it committed.
     private func isVoterAgain(_ node: SimulatedNode) -> Bool {
         node.member != node.lostMember

@@ -23,7 +23,7 @@ extension World {
 
     func injectWipe(_ draw: inout Random) {
         let node = self.anyNode(&draw)
-        guard self.mayDamage(node) else { return }
+        guard self.isMinorityDamaged(with: node) else { return }
         self.takeDown(node, &draw)
         self.note(.wiped, node)
         node.disk = SimulatedDisk()
@@ -45,7 +45,8 @@ extension World {
     func injectOldCopy(_ draw: inout Random) {
         let node = self.anyNode(&draw)
         if let image = node.image {
-            guard self.mayDamage(node), self.isKnownToBeOld(image, to: self.nodes.filter { $0 !== node }) else {
+            guard self.isMinorityDamaged(with: node), self.isKnownToBeOld(image, to: self.nodes.filter { $0 !== node })
+            else {
                 return
             }
             self.takeDown(node, &draw)

@@ -93,7 +93,7 @@ extension World {
         let isHarmless =
             isSpared(Self.identityFiles) && isSpared(Self.peerRunsFiles) && !hits.contains { $0.name == Self.next }
             && reserve.map { self.badBlocks($0.content, of: node) <= 1 } ?? true
-        return isHarmless || self.mayDamage(node)
+        return isHarmless || self.isMinorityDamaged(with: node)
     }
 
     // MARK: What is damaged

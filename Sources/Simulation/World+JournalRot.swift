@@ -47,7 +47,7 @@ extension World {
         let node = self.anyNode(&draw)
         var places = Random(seed: draw.next())
         guard node.lastRun > 0, let target = self.segment(of: node, &places) else { return }
-        let isAlone = self.mayDamage(node)
+        let isAlone = self.isMinorityDamaged(with: node)
         guard isAlone || (kind.isSingle && self.isOnlyDamaged(.journal)) else { return }
 
         // First on a copy: what would it do?

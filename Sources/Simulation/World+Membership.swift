@@ -4,13 +4,15 @@ import Replication
 /// Changes of who votes. A group's leader takes the vote of one of its members, itself perhaps; later, or at the latest once
 /// all is healed, whoever leads then gives it back.
 ///
-/// Bound: where a lost disk counts, a member without a vote counts too. Its disk is not lost meanwhile.
+/// Bound: where a lost disk counts, a member without a vote counts too. It may lose its disk as well, but not before.
 extension World {
     func injectMembershipChange(_ draw: inout Random) {
         let group = Self.groups[Int(draw.below(2))]
         let node = self.anyNode(&draw)
         if self.demoted.contains(where: { $0.group == group }) { return self.restoreVotes(in: group) }
-        guard self.mayDamage(node), !node.isDamaged, !self.hasRot(node), let leader = self.leader(of: group) else {
+        guard self.isMinorityDamaged(with: node), !node.isDamaged, !self.hasRot(node),
+            let leader = self.leader(of: group)
+        else {
             return
         }
         guard self.change(leader, node, votes: false, in: group) else { return }

@@ -338,5 +338,7 @@ final class CoreCluster {
         self.cores[node]?.inspect(group)?.voters ?? []
     }
 
+    func members(_ nodes: UInt32...) -> [MemberID] { nodes.map(self.member) }
+
     func member(_ node: UInt32) -> MemberID { self.disks[node]!.member }
 }

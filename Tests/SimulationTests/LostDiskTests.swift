@@ -57,6 +57,54 @@ import Testing
         }
     }
 
+    /// Whose vote was taken in one group, and who loses its disk then, follows there with the new one, and can have its vote
+    /// again. (Simulator, 401237: nobody made it a learner, and it waited for ever.)
+    @Test func aMemberWithoutAVoteLosesItsDisk() throws {
+        let cluster = self.led(3, by: 1)
+        let leader = try #require(cluster.cores[1])
+        let isDemoted = cluster.run(.seconds(5)) {
+            if cluster.voters(1) == cluster.members(1, 2) { return true }
+            _ = leader.setVoting(cluster.member(3), false, in: .default)
+            return false
+        }
+        #expect(isDemoted)
+        cluster.submit(1, set: "k", "precious", client: 1)
+        #expect(cluster.run(.seconds(2)) { cluster.replies[1] == ["+OK\r\n"] })
+        cluster.stop(3)
+        cluster.wipe(3)
+        cluster.start(3)
+        let isBack = cluster.run(.seconds(20)) {
+            cluster.isReady(3) && cluster.voters(1, .system) == cluster.members(1, 2, 3)
+        }
+        #expect(isBack, "it has all of both groups")
+        #expect(cluster.member(3) != cluster.founders[2])
+        #expect(cluster.voters(1) == cluster.members(1, 2), "a lost disk brings no vote")
+        let votesAgain = cluster.run(.seconds(5)) {
+            if cluster.voters(3) == cluster.members(1, 2, 3) { return true }
+            _ = leader.setVoting(cluster.member(3), true, in: .default)
+            return false
+        }
+        #expect(votesAgain)
+    }
+
+    /// (Simulator, 346: both disks of a node voted, and each turn of the leader began another change.)
+    @Test func aNewDiskHasNoVoteBesideTheOldOne() throws {
+        let cluster = self.led(3, by: 1)
+        let leader = try #require(cluster.cores[1])
+        cluster.stop(3)
+        cluster.wipe(3)
+        cluster.start(3)
+        var isGiven = false
+        let isBack = cluster.run(.seconds(20)) {
+            if cluster.voters(1) == cluster.members(1, 2, 3), cluster.member(3) != cluster.founders[2] { return true }
+            if cluster.member(3) != cluster.founders[2] {
+                isGiven = isGiven || leader.setVoting(cluster.member(3), true, in: .default)
+            }
+            return false
+        }
+        #expect(isBack && !isGiven)
+    }
+
     /// The schedule in the comment on `considerProof`: 3 was never there before.
     @Test func aClusterIsBornWhenAllHaveMet() {
         let cluster = CoreCluster(3)
