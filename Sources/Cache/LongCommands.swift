@@ -41,7 +41,7 @@ enum Work {
     /// To find a key among many: a few waits for memory.
     static let key = 256
     /// To look at a record when walking over all.
-    static let visit = 64
+    static let visit = 256
 }
 
 extension CacheMachine {

@@ -9,7 +9,8 @@ import Replication
 import Transport
 
 extension Runtime {
-    func carryOut() {
+    /// Hands on what the turn brought. Whether the core has more to do at once.
+    func carryOut() -> Bool {
         self.expectSnapshots()
         if self.core.effects.journalTicket > 0 {
             var records: [JournalRecord] = []
@@ -41,7 +42,7 @@ extension Runtime {
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn
         self.core.effects.removeAll()
-        if wantsTurn { self.scheduleAnotherTurn() }
+        return wantsTurn
     }
 
     /// The log that a checkpoint lets go of was many small allocations: the system gets their pages back, in a second in

@@ -160,12 +160,13 @@ final class Runtime {
     }
 
     /// The core has more to do: another turn runs when the loop has looked at its sockets in between, which it does only
-    /// where no task is ready.
-    func scheduleAnotherTurn() {
+    /// where no task is ready. So the pause is to outlast what is left of this pass of the loop, of which `turn`, the time
+    /// that this turn took, gives an idea.
+    private func scheduleAnotherTurn(after turn: Nanoseconds) {
         guard !self.isAnotherTurnScheduled else { return }
         self.isAnotherTurnScheduled = true
         let bound = NIOLoopBound(self, eventLoop: self.loop)
-        self.loop.scheduleTask(in: .microseconds(20)) {
+        self.loop.scheduleTask(in: .nanoseconds(max(20_000, Int64(turn) / 16))) {
             bound.value.isAnotherTurnScheduled = false
             bound.value.scheduleTurn()
         }
@@ -175,17 +176,20 @@ final class Runtime {
         self.isTurnScheduled = false
         guard !self.isEnded else { return }
         self.begin()
+        let began = Clock.now
         self.core.isOutputCongested = self.redis.isCongested
         self.core.endTurn()
         self.hasBegun = false
-        self.carryOut()
-        self.heartbeats.coreTurned(at: Clock.now)
+        let wantsTurn = self.carryOut()
+        let ended = Clock.now
+        self.heartbeats.coreTurned(at: ended)
         self.armDeadline()
         if let onReady, self.core.isReady {
             self.onReady = nil
             onReady()
         }
-        if self.core.isStopped { self.end(.stopped) }
+        if self.core.isStopped { return self.end(.stopped) }
+        if wantsTurn { self.scheduleAnotherTurn(after: ended - began) }
     }
 
     // MARK: Time

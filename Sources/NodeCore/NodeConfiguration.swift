@@ -44,7 +44,8 @@ package struct NodeConfiguration: Sendable {
     /// Reads that may wait for an index.
     package var maxWaitingReads = 131_072
     /// Work of the state machine (`Cache.Work`: about a nanosecond each) in one turn, but for the step that exceeds it.
-    package var maxTurnWork = 8 << 20
+    /// Much less than from one tick to the next: a loop whose turns take as long never looks at its sockets.
+    package var maxTurnWork = 2 << 20
     /// Blocks of a snapshot handed to the disk and not yet written.
     package var maxSnapshotBlocksInFlight = 8
     /// Serialised in one turn: half a millisecond, which others wait for.
