@@ -66,6 +66,22 @@ import Testing
         #expect(told.first?.isHole == true)
     }
 
+    /// The newest segment was cut short after its first block, and that one changed places with an older segment's: both look
+    /// like segments that hold little, and nothing tells of the batch that was cut off.
+    ///
+    /// Found by the simulator (1560, rot): the log ended before an entry that was durable.
+    @Test func aSegmentCutShortThatChangedItsFirstBlockIsMissed() {
+        var tests = self
+        for _ in 0..<3 { tests.write([tests.source.hardState(0)]) }
+        let (old, new) = tests.twoSegments()
+        tests.write(tests.source.entries(1, bytes: 100))
+        tests.journal.files[new]!.removeSubrange(JournalFormat.blockBytes...)
+        #expect(tests.journal.recover().isLost)
+        tests.swap(0, of: old, with: new)
+        let recovered = tests.journal.recover()
+        #expect(recovered.isLost && recovered.damage.contains { $0.isHole })
+    }
+
     /// A write stopped half-way, and what is there in place of its other block came from another file: whether it was torn,
     /// or hit later, nobody can tell. So it counts as written. (Simulator, 9671: the batch had been cut at the start before.)
     @Test func aTornBatchOverABlockOfAnotherFileCountsAsWritten() throws {

@@ -328,10 +328,7 @@ extension RecoveredJournal {
         while !isSettled {
             isSettled = true
             for at in scans.indices where scans[at].scan.generation > 0 {
-                let twin = scans.indices.first {
-                    $0 != at && scans[$0].scan.generation == scans[at].scan.generation
-                        && Self.isHome(scans[$0].scan, rather: scans[at].scan)
-                }
+                let twin = scans.indices.first { $0 != at && Self.holds(scans[$0].scan, whatIs: scans[at].scan) }
                 guard let twin else { continue }
                 isSettled = false
                 self.report(
@@ -356,6 +353,15 @@ extension RecoveredJournal {
             }
         }
         return scans.filter { $0.scan.generation > 0 }.sorted { $0.scan.generation < $1.scan.generation }
+    }
+
+    /// Whether `b`'s generation is `a`'s: shown by both; or by `b` in a block or two, and by more of them in `a` beneath a
+    /// block or two of a newer one. Those of `a` came from elsewhere then, perhaps from `b`, by an exchange: else what stands
+    /// beneath them counted as free.
+    private static func holds(_ a: SegmentScan, whatIs b: SegmentScan) -> Bool {
+        if a.generation == b.generation { return Self.isHome(a, rather: b) }
+        guard let beneath = a.fallback.first, !b.fallback.isEmpty else { return false }
+        return beneath.generation == b.generation && beneath.writtenBlocks > b.writtenBlocks
     }
 
     private static func isHome(_ a: SegmentScan, rather b: SegmentScan) -> Bool {
