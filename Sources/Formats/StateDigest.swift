@@ -4,7 +4,8 @@ public import Replication
 public struct StateDigest: Sendable, Equatable {
     /// What stands behind a digest. The higher, the more.
     public enum Standing: UInt8, Sendable, Comparable {
-        /// Of a state that came in a file, from a peer or from the own disk: it says what the file's writer said.
+        /// Of a state that came in a file, from a peer or from the own disk, or was made of one that a peer lent
+        /// unconfirmed: it says what the file's writer said.
         case copied = 1
         /// Of a state that the replica came to by applying the log itself.
         case computed = 2
@@ -39,6 +40,17 @@ public struct StateDigest: Sendable, Equatable {
         self.standing = standing
         self.digest = digest
     }
+}
+
+/// Where the state of a snapshot that counts comes from, as far as this replica knows.
+public enum SnapshotStanding: UInt8, Sendable {
+    /// A majority of the voters came to it.
+    case confirmed = 0
+    /// The replica came to it by applying the log. No majority has said that it is right.
+    case own = 1
+    /// It, or what it was made from, was taken in from a replica to which nobody had confirmed it. What is made of it says
+    /// again what that replica said.
+    case lent = 2
 }
 
 /// Digests a state as a snapshot file has it: the hash of its blocks' hashes. It is made of the bytes that are written, so

@@ -316,7 +316,7 @@ extension JournalReport.Batch {
                 case .entry(let entry): share.entries.note(entry.index, entry.term)
                 case .truncate(_, let after): share.truncatedAfter = after
                 case .hardState(_, let state): share.hardState = state
-                case .snapshot(_, let mark): share.mark = mark.index
+                case .snapshot(_, let mark, _): share.mark = mark.index
                 case .repair(let entry): share.repaired.append(entry.index)
                 case .hole(_, let hole): share.holes.append(hole.index)
                 case .end: break

@@ -48,6 +48,7 @@ package final class SnapshotStore: Sendable {
         case lend(GroupID, LogIndex, offset: UInt64, MemberID)
         case abandonRepair(GroupID)
         case setAside(GroupID, LogIndex)
+        case drop(GroupID, LogIndex)
         case remove(GroupID, below: LogIndex)
         case other(@Sendable () throws -> Void)
         case close
@@ -103,6 +104,8 @@ package final class SnapshotStore: Sendable {
     package func abandonRepair(_ group: GroupID) { self.add(.abandonRepair(group)) }
     /// Takes a file out of use and keeps it for a person to look at, as `GROUP-INDEX.diverged`: one of a group.
     package func setAside(_ group: GroupID, index: LogIndex) { self.add(.setAside(group, index)) }
+    /// Removes one file.
+    package func drop(_ group: GroupID, index: LogIndex) { self.add(.drop(group, index)) }
     /// Files of snapshots before `index` are not needed any more: the journal durably names a newer one.
     package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
     /// Other small file work that must not hold up the core loop.
@@ -189,6 +192,7 @@ package final class SnapshotStore: Sendable {
                 case .lend(let group, let index, let offset, let member): self.lend(group, index, offset, member)
                 case .abandonRepair(let group): Self.dropRepair(group, &repairing)
                 case .setAside(let group, let index): self.setAside(group, index)
+                case .drop(let group, let index): self.retire(self.path(group, index), of: group, &hasSpare)
                 case .remove(let group, let index): self.removeOlder(group, than: index, &hasSpare)
                 case .other(let work): try? work()
                 case .close:
@@ -295,15 +299,18 @@ package final class SnapshotStore: Sendable {
         let prefix = "\(group.rawValue)-"
         for name in Files.list(self.directory) where name.hasPrefix(prefix) && name.hasSuffix(".snapshot") {
             if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index {
-                let path = self.directory + "/" + name
-                if !hasSpare, group == .default, Self.size(path) >= Self.minSpareBytes,
-                    Glibc.rename(path, self.sparePath) == 0
-                {
-                    hasSpare = true
-                } else {
-                    unlink(path)
-                }
+                self.retire(self.directory + "/" + name, of: group, &hasSpare)
             }
+        }
+    }
+
+    private func retire(_ path: String, of group: GroupID, _ hasSpare: inout Bool) {
+        if !hasSpare, group == .default, Self.size(path) >= Self.minSpareBytes,
+            Glibc.rename(path, self.sparePath) == 0
+        {
+            hasSpare = true
+        } else {
+            unlink(path)
         }
     }
 

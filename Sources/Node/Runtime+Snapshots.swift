@@ -21,6 +21,7 @@ extension Runtime {
             self.snapshots.lent(group, index: index, offset: offset, bytes)
         case .abandonRepair(let group): self.snapshots.abandonRepair(group)
         case .setAside(let group, let index): self.snapshots.setAside(group, index: index)
+        case .drop(let group, let index): self.snapshots.drop(group, index: index)
         case .lend(let group, let index, let offset, let member):
             self.snapshots.lend(group, index: index, offset: offset, for: member)
         }

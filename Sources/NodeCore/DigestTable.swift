@@ -82,18 +82,33 @@ package struct DigestTable {
         if let confirmed = known.first(where: { $0.said.standing == .confirmed }) {
             return confirmed.said.digest == own.digest ? .confirmed : .odd(confirmed.said.digest)
         }
-        // 2. Those count that came to their state themselves: a copy says again what another said. Where nobody did, copies
-        //    are all there is.
+        // 2. Those count that came to their state themselves: a copy says again what another said.
         let witnesses = known.filter { $0.said.standing > .copied }
-        let counted = witnesses.isEmpty ? known : witnesses
-        for candidate in counted {
+        if let digest = self.majority(of: witnesses, membership) {
+            return digest == own.digest ? .confirmed : .odd(digest)
+        }
+        guard known.contains(where: { $0.said.digest != own.digest }) else {
+            // 3. Copies count where every voter has the same: nobody is left who could differ.
+            let isUnanimous = (membership.voters + membership.outgoing).allSatisfy { voter in
+                known.contains { $0.member == voter }
+            }
+            return isUnanimous ? .confirmed : .open
+        }
+        // 4. Where there are copies only, the odd one is bad. The others are no better than what they are copies of.
+        guard witnesses.isEmpty, let digest = self.majority(of: known, membership) else { return .disputed }
+        return digest == own.digest ? .open : .odd(digest)
+    }
+
+    /// What a majority of the voters said, of these.
+    private func majority(of said: [Entry], _ membership: Membership) -> Hash128? {
+        for candidate in said {
             let digest = candidate.said.digest
             let isMajority = Quorum.decides(membership) { voter in
-                counted.contains { $0.member == voter && $0.said.digest == digest }
+                said.contains { $0.member == voter && $0.said.digest == digest }
             }
-            if isMajority { return digest == own.digest ? .confirmed : .odd(digest) }
+            if isMajority { return digest }
         }
-        return known.contains { $0.said.digest != own.digest } ? .disputed : .open
+        return nil
     }
 
     /// Whether another voter says that it has this state too.

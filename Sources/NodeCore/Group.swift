@@ -58,6 +58,8 @@ final class Group {
     var digests = DigestTable()
     /// Its state differs from the others'.
     var divergence: Divergence?
+    /// When this replica last said what its state is at checkpoints that nobody confirmed.
+    var toldDigestsAt = Instant(nanoseconds: 0)
     /// Checkpoints up to here are not judged any more.
     var settledIndex: LogIndex = 0
     /// How often the state was made anew since a checkpoint was confirmed.
@@ -114,8 +116,12 @@ struct Checkpoint {
     var blocksInFlight = 0
     /// Durable here, oldest first, and not yet known to be what a majority has: they do not count so far.
     var pending: [PendingSnapshot] = []
+    /// When the checkpoint of the first of them began, or of those before it that are gone.
+    var waitsSince = Instant(nanoseconds: 0)
     /// The newest that counts: the journal names it.
     var durable: SnapshotMark? { didSet { self.durableVersion += 1 } }
+    /// Of `durable`, and of what the log has made of it since. Before the first snapshot the state is made of nothing else.
+    var standing = SnapshotStanding.confirmed
     /// Counts changes of `durable`.
     private(set) var durableVersion: UInt64 = 0
     /// Bytes of `running` so far, and of `durable`.
@@ -154,12 +160,15 @@ struct IncomingSnapshot {
     /// Of blocks read into them.
     var loadedBytes = 0
     var lastHeard: Instant
+    /// Where the state comes from, as its sender knows it.
+    var standing: SnapshotStanding
 }
 
 /// A snapshot on its way to a peer.
 struct OutgoingSnapshot {
     var to: MemberID
     var mark: SnapshotMark
+    var standing: SnapshotStanding
     var lastProgress: Instant
     /// When a stretch was last read for it.
     var sentAt: Instant

@@ -32,11 +32,9 @@ extension NodeCore {
         }
     }
 
-    /// Who wants a checkpoint wants one that counts. Where the last waits for the others' word it has some time for that;
-    /// and more where another would make the newest count without it (`maxPending`).
+    /// Who wants a checkpoint wants one that counts. Where the last waits for the others' word it has some time for that.
     private func pauseBeforeWanted(of group: Group) -> Nanoseconds {
-        if group.checkpoint.pending.isEmpty { return 0 }
-        return group.checkpoint.pending.count < Self.maxPending ? .seconds(5) : .seconds(60)
+        group.checkpoint.pending.isEmpty ? 0 : .seconds(5)
     }
 
     /// The leader goes by its own journal. A follower's may be longer: a disk that is faster takes the same log in more
@@ -187,12 +185,14 @@ extension NodeCore {
     }
 
     /// A snapshot is the newest that counts: the journal is told, and entries that nobody near needs go.
-    func adopt(_ mark: SnapshotMark, of group: Group) {
+    func adopt(_ mark: SnapshotMark, _ standing: SnapshotStanding, of group: Group) {
         group.checkpoint.durable = mark
-        self.effects.records.append(.snapshot(group.id, mark))
+        group.checkpoint.standing = standing
+        self.effects.records.append(.snapshot(group.id, mark, standing))
         self.newMarks.append((group.id, mark.index))
         group.replica.compact(through: self.compactionIndex(of: group, mark), mark: mark)
     }
+
     /// How far the log may go, with a snapshot at `mark`. A peer that lags a little is served from the log: cheaper than a
     /// snapshot for both. And one that is catching up finds what follows its snapshot, or under load it would need the
     /// next as soon as it had this one.

@@ -50,9 +50,11 @@ extension NodeCore {
     private static let patience = Nanoseconds.seconds(2)
     /// The same where a voter is connected that has said nothing of the checkpoint or a later one: its disk is slow.
     private static let patienceForVoter = Nanoseconds.seconds(8)
-    /// Snapshots that are durable here and not confirmed. With one more the newest counts all the same, as the log
-    /// cannot be kept for ever for replicas that say nothing.
-    static let maxPending = 2
+    /// Snapshots that are durable here and wait for the others' word: the newest.
+    private static let maxPending = 2
+    /// So long they wait. Then the newest counts all the same: the log cannot be kept for ever for replicas that say nothing.
+    private static let patienceForConfirmation = Nanoseconds.seconds(60)
+    private static let pauseBeforeTelling = Nanoseconds.seconds(5)
 
     // MARK: Digests
 
@@ -85,9 +87,27 @@ extension NodeCore {
         }
     }
 
+    /// As long as snapshots wait for a word it is asked for, by saying ours again.
+    private func tellAgain(_ group: Group) {
+        guard !group.checkpoint.pending.isEmpty, self.now - group.toldDigestsAt >= Self.pauseBeforeTelling else {
+            return
+        }
+        group.toldDigestsAt = self.now
+        for said in group.digests.all(of: self.configuration.me) where said.standing != .confirmed {
+            for peer in self.peers where peer.isConnected {
+                self.effects.messages.append((peer.member.node, .stateDigest(said)))
+            }
+        }
+    }
+
     func receiveStateDigest(_ said: StateDigest, from member: MemberID) {
         guard let group = self.group(said.group) else { return }
         group.digests.note(said, of: member)
+        if said.standing != .confirmed, let own = group.digests[self.configuration.me, said.index],
+            own.standing == .confirmed
+        {
+            self.effects.messages.append((member.node, .stateDigest(own)))
+        }
         self.judge(group)
     }
 
@@ -97,28 +117,37 @@ extension NodeCore {
     func noteSnapshot(_ pending: PendingSnapshot, digest: Hash128, of group: Group) {
         let isAgain = group.divergence.map { $0.stage == .replaying && $0.index == pending.mark.index } ?? false
         let isSame = group.divergence?.doubted == digest
+        if group.checkpoint.pending.isEmpty { group.checkpoint.waitsSince = pending.began }
         group.checkpoint.pending.append(pending)
-        self.noteOwn(digest, pending.mark, isAgain && isSame ? .reproduced : .computed, in: group)
+        let isCopy = group.checkpoint.standing == .lent
+        group.toldDigestsAt = self.now
+        self.noteOwn(
+            digest, pending.mark, isCopy ? .copied : isAgain && isSame ? .reproduced : .computed, in: group)
         if isAgain {
             group.divergence!.stage = .reproduced
             group.divergence!.doubted = digest
         }
         self.judge(group)
-        if group.checkpoint.pending.count > Self.maxPending, group.divergence == nil {
+        let waiting = group.checkpoint.pending
+        guard waiting.count > Self.maxPending, group.divergence == nil else { return }
+        if self.now - group.checkpoint.waitsSince >= Self.patienceForConfirmation {
             self.adoptUnconfirmed(pending, of: group)
+        } else {
+            group.checkpoint.pending.removeFirst()
+            self.effects.snapshots.append(.drop(group.id, index: waiting[0].mark.index))
         }
     }
 
     /// It counts all the same.
     func adoptUnconfirmed(_ pending: PendingSnapshot, of group: Group) {
         self.effects.events.append(.snapshotUnconfirmed(group.id, pending.mark.index))
-        self.adoptPending(pending, of: group)
+        self.adoptPending(pending, group.checkpoint.standing == .lent ? .lent : .own, of: group)
     }
 
-    private func adoptPending(_ pending: PendingSnapshot, of group: Group) {
+    private func adoptPending(_ pending: PendingSnapshot, _ standing: SnapshotStanding, of group: Group) {
         group.checkpoint.pending.removeAll { $0.mark.index <= pending.mark.index }
         group.checkpoint.durableSize = pending.size
-        self.adopt(pending.mark, of: group)
+        self.adopt(pending.mark, standing, of: group)
         self.healedByCheckpoint(group, at: pending.mark.index)
         self.effects.events.append(.checkpointDone(group.id, pending.mark.index))
     }
@@ -175,7 +204,7 @@ extension NodeCore {
                 group.digests.note(said, of: me)
             }
             group.confirmedAt = confirmed.began
-            self.adoptPending(confirmed, of: group)
+            self.adoptPending(confirmed, .confirmed, of: group)
             if confirmed.mark.index > group.settledIndex { group.rebuilds = 0 }
         }
         if group.divergence != nil { return self.judgeDivergence(of: group) }
@@ -284,7 +313,8 @@ extension NodeCore {
         group.divergence!.stage = .replaying
         if let durable {
             group.incoming = IncomingSnapshot(
-                mark: durable, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now)
+                mark: durable, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now,
+                standing: group.checkpoint.standing)
             self.load(group)
         } else {
             // From the beginning: no log is gone yet.
@@ -296,9 +326,12 @@ extension NodeCore {
         self.effects.wantsTurn = true
     }
 
-    /// Whether there is a good snapshot from before the checkpoint, and so the log since.
+    /// Whether there is a good snapshot from before the checkpoint, and so the log since. It is one that a majority came to:
+    /// else what is made of it may be wrong again, and be held for a proof.
     private func canReplay(_ group: Group) -> Bool {
-        guard let divergence = group.divergence, group.healing == nil else { return false }
+        guard let divergence = group.divergence, group.healing == nil, group.checkpoint.standing == .confirmed else {
+            return false
+        }
         return (group.checkpoint.durable?.index ?? 0) < divergence.index
     }
 
@@ -351,6 +384,7 @@ extension NodeCore {
     }
 
     func superviseDivergence(of group: Group) {
+        self.tellAgain(group)
         guard let divergence = group.divergence else { return }
         if divergence.stage != .waiting, group.isLeader, self.configuration.founders.count > 1,
             !group.replica.isTransferring,

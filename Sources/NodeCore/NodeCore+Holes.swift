@@ -129,7 +129,9 @@ extension NodeCore {
             return
         }
         group.outgoing.append(
-            OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now, sentAt: self.now, isLent: true))
+            OutgoingSnapshot(
+                to: member, mark: mark, standing: group.checkpoint.standing, lastProgress: self.now, sentAt: self.now,
+                isLent: true))
         self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))
     }
 }

@@ -21,8 +21,8 @@ struct LogBound {
 
 /// | log in memory | what happens |
 /// |---|---|
-/// | three quarters of the limit | a checkpoint is wanted; a leader whose disk takes no snapshots hands over |
-/// | seven eighths | writes are refused: here, and, where this node leads, everywhere; after a moment a snapshot counts that no majority has confirmed |
+/// | three quarters of the limit | a checkpoint is wanted, and one that no majority has confirmed counts after a moment; a leader whose disk takes no snapshots hands over |
+/// | seven eighths | writes are refused: here, and, where this node leads, everywhere |
 /// | the limit | nothing is taken in; after a moment a snapshot is taken of what is applied, at no checkpoint |
 ///
 /// What is between the last two is for writes that were under way. All of it ends by itself as soon as a snapshot is durable.
@@ -55,11 +55,15 @@ extension NodeCore {
             group.bound.handOvers = 0
             return
         }
-        self.askForSnapshot(of: group)
-        if let closed = group.bound.closedAt {
-            self.announceRefusal(of: group)
-            if self.now - closed >= Self.patience { self.settleForLess(group) }
+        // What counts is usually what a majority came to. A log that is about to be full cannot wait for that.
+        if let pending = group.checkpoint.pending.last, self.now - pending.began >= Self.patience,
+            group.divergence == nil
+        {
+            self.adoptUnconfirmed(pending, of: group)
         }
+        self.askForSnapshot(of: group)
+        if group.bound.closedAt != nil { self.announceRefusal(of: group) }
+        if let full = group.bound.fullAt, self.now - full >= Self.patience { self.snapshotAnywhere(group) }
         self.considerGivingUp(group)
     }
 
@@ -91,11 +95,9 @@ extension NodeCore {
         group.bound.failures = isDurable ? 0 : group.bound.failures + 1
     }
 
-    /// What counts is usually what a majority came to. A log that cannot grow cannot wait for that without end.
-    private func settleForLess(_ group: Group) {
-        guard group.divergence == nil else { return }
-        if let pending = group.checkpoint.pending.last { return self.adoptUnconfirmed(pending, of: group) }
-        guard let full = group.bound.fullAt, self.now - full >= Self.patience, self.mayTry(group),
+    /// Of what is applied, as the log has no room for a checkpoint.
+    private func snapshotAnywhere(_ group: Group) {
+        guard group.divergence == nil, group.checkpoint.pending.isEmpty, self.mayTry(group),
             group.appliedIndex > group.replica.log.baseIndex
         else { return }
         group.bound.triedAt = self.now

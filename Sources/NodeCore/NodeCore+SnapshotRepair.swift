@@ -211,7 +211,8 @@ extension NodeCore {
         guard healing.lacksState else { return self.finishHealing(of: group) }
         group.healing!.isWithDisk = true
         group.incoming = IncomingSnapshot(
-            mark: healing.mark, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now)
+            mark: healing.mark, from: self.configuration.me, term: 0, size: 0, lastHeard: self.now,
+            standing: group.checkpoint.standing)
         self.load(group)
     }
 

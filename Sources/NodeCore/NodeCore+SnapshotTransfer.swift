@@ -7,25 +7,28 @@ package import Replication
 /// leader's begins; the replica stages them in a file, reads the state back block by block beside the old one, and
 /// then swaps. The same way back serves a restart.
 extension NodeCore {
-    /// A leader that has no good snapshot looks for one so often. Without a pause:
-    ///
-    /// 1. The peer is asked what it has, and says that it has nothing.
-    /// 2. Its next entry is gone from the log: a snapshot is needed, and there is none.
-    /// 3. The peer is asked what it has: as fast as messages travel, for as long as the file is bad.
-    private static let pauseBeforeSending = Nanoseconds.seconds(1)
-
     // MARK: Sending
 
     func beginSending(_ group: Group, to member: MemberID) {
         guard let mark = group.checkpoint.durable, self.mayLend(mark.index, of: group) else {
             // Our own file is bad, or in doubt. A new one comes sooner by a checkpoint than by waiting.
             if group.healing != nil, group.hasState { group.checkpoint.isWanted = true }
-            group.withheld.append((member, until: self.now + Self.pauseBeforeSending))
-            return
+            return self.withhold(group, from: member)
         }
         group.outgoing.removeAll { $0.to == member }
-        group.outgoing.append(OutgoingSnapshot(to: member, mark: mark, lastProgress: self.now, sentAt: self.now))
+        group.outgoing.append(
+            OutgoingSnapshot(
+                to: member, mark: mark, standing: group.checkpoint.standing, lastProgress: self.now, sentAt: self.now))
         self.effects.snapshots.append(.read(group.id, index: mark.index, offset: 0, to: member))
+    }
+
+    /// There is no good snapshot to send: in a second it is looked for again. Without the pause:
+    ///
+    /// 1. The peer is asked what it has, and says that it has nothing.
+    /// 2. Its next entry is gone from the log: a snapshot is needed, and there is none.
+    /// 3. The peer is asked what it has: as fast as messages travel, for as long as the file is bad.
+    private func withhold(_ group: Group, from member: MemberID) {
+        if group.isLeader { group.withheld.append((member, until: self.now + .seconds(1))) }
     }
 
     /// A stretch of a file was read for a peer; nil where that file is gone or damaged.
@@ -39,12 +42,11 @@ extension NodeCore {
         guard let bytes else {
             self.snapshotRotten(id, index: index, reason: "its file cannot be read")
             group.outgoing.remove(at: at)
-            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
-            return
+            return self.withhold(group, from: member)
         }
         let piece = SnapshotPiece(
             group: id, term: group.outgoing[at].isLent ? 0 : group.replica.term, mark: group.outgoing[at].mark,
-            size: size, offset: offset, bytes: bytes)
+            standing: group.outgoing[at].standing, size: size, offset: offset, bytes: bytes)
         self.effects.messages.append((member.node, .snapshot(piece)))
     }
 
@@ -70,7 +72,7 @@ extension NodeCore {
         case .damaged:
             // In our own file. The next checkpoint takes its place.
             group.outgoing.remove(at: at)
-            group.replica.snapshotFailed(to: member, now: self.now, into: &group.effects)
+            self.withhold(group, from: member)
             group.checkpoint.isWanted = true
             self.snapshotRotten(group.id, index: reply.index, reason: "node \(member) found what it was sent damaged")
         case .installed:
@@ -148,7 +150,8 @@ extension NodeCore {
             }
             if group.incoming?.isStaging == true { return }
             group.incoming = IncomingSnapshot(
-                mark: piece.mark, from: member, term: piece.term, size: piece.size, lastHeard: self.now)
+                mark: piece.mark, from: member, term: piece.term, size: piece.size, lastHeard: self.now,
+                standing: piece.standing == .confirmed ? .confirmed : .lent)
         }
         group.incoming?.lastHeard = self.now
         group.incoming?.from = member
@@ -323,8 +326,9 @@ extension NodeCore {
                 group.replica.compact(through: incoming.mark.index, mark: incoming.mark)
             }
             group.checkpoint.durable = incoming.mark
+            group.checkpoint.standing = incoming.standing
             group.checkpoint.pending.removeAll { $0.mark.index <= incoming.mark.index }
-            self.effects.records.append(.snapshot(group.id, incoming.mark))
+            self.effects.records.append(.snapshot(group.id, incoming.mark, incoming.standing))
             self.newMarks.append((group.id, incoming.mark.index))
             // The leader counts this replica up to the mark: only once the journal knows of the file too.
             let reply = SnapshotReply(

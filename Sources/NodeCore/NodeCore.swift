@@ -123,13 +123,14 @@ package final class NodeCore {
             made.checkpoint.lastAt = now
             self.beginHoleRepair(of: made)
             made.confirmedAt = now
-            if let mark = group?.snapshot {
+            if let mark = group?.snapshot, let standing = group?.standing {
                 // The state at the mark comes block by block from its file: see `snapshotLoaded`.
                 made.checkpoint.durable = mark
+                made.checkpoint.standing = standing
                 made.namedIndex = mark.index
                 made.checkpoint.lastIndex = mark.index
                 made.incoming = IncomingSnapshot(
-                    mark: mark, from: configuration.me, term: 0, size: 0, lastHeard: now)
+                    mark: mark, from: configuration.me, term: 0, size: 0, lastHeard: now, standing: standing)
                 self.beginRestore(of: made)
             }
         }

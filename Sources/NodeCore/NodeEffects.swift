@@ -84,6 +84,8 @@ package enum SnapshotAction: Sendable {
     case abandonRepair(GroupID)
     /// Take a finished file out of use and keep it: its state is not what a majority has. No answer.
     case setAside(GroupID, index: LogIndex)
+    /// Remove a finished file: it never came to count, and a newer one may. No answer.
+    case drop(GroupID, index: LogIndex)
     /// Read bytes of a finished file for a peer that rebuilds its own: answered by `snapshotLent`.
     case lend(GroupID, index: LogIndex, offset: UInt64, to: MemberID)
 }

@@ -35,7 +35,7 @@ struct DurableState: Equatable {
                 self.cut(at, after: after)
             case .hardState(_, let state):
                 self.groups[at].state.hardState = state
-            case .snapshot(_, let mark):
+            case .snapshot(_, let mark, _):
                 self.groups[at].state.snapshot = max(self.groups[at].state.snapshot, mark.index)
             case .repair(let entry):
                 if entry.index <= self.groups[at].state.last { self.groups[at].state.entries[entry.index] = entry.hash }

@@ -36,7 +36,7 @@ extension SimulatedSnapshots {
             }
             let end = min(file.bytes.count, Int(offset) + Self.stretchBytes)
             return .lent(group, index, offset: offset, bytes: Array(file.bytes[Int(offset)..<end]), for: member)
-        case .begin, .block, .finish, .abandon, .read, .stage, .load, .setAside:
+        case .begin, .block, .finish, .abandon, .read, .stage, .load, .setAside, .drop:
             fatalError("no work of a repair")
         }
     }

@@ -154,7 +154,7 @@ struct SimulatedSnapshots {
             var digest = SnapshotDigest(key: self.hashKey)
             for block in found.blocks { digest.add(block) }
             return .loaded(group, mark.index, number: number, blocks: found.blocks, digest: digest.value)
-        case .setAside(let group, let index):
+        case .setAside(let group, let index), .drop(let group, let index):
             self.disk.remove(Self.name(group, index))
             self.disk.syncDirectory()
             return nil

@@ -135,6 +135,7 @@ import Testing
             return .snapshot(
                 SnapshotPiece(
                     group: group, term: random.next(), mark: self.mark(&random),
+                    standing: SnapshotStanding(rawValue: UInt8(random.below(3)))!,
                     size: offset + UInt64(piece.count) + random.below(10), offset: offset, bytes: piece))
         case 14:
             return .snapshotReply(

@@ -49,7 +49,7 @@ import Testing
                             group,
                             SnapshotMark(
                                 index: number(), term: number(), hash: .zero, time: WallTime(nanoseconds: number()),
-                                membership: Membership(voters: []))))
+                                membership: Membership(voters: [])), .own))
                 case 3: records.append(.end(group, index: number(), term: number()))
                 default:
                     records.append(.entry(entry()))

@@ -6,6 +6,7 @@ struct JournalModel: Equatable {
     struct Group: Equatable {
         var hardState = HardState.initial
         var snapshot: SnapshotMark?
+        var standing = SnapshotStanding.confirmed
         /// By index, from 1 on; those below the snapshot may be another log's.
         var entries: [LogIndex: Entry] = [:]
         var last: LogIndex = 0
@@ -24,8 +25,9 @@ struct JournalModel: Equatable {
                 group.last = min(group.last, after)
             case .hardState(_, let state):
                 group.hardState = state
-            case .snapshot(_, let mark):
+            case .snapshot(_, let mark, let standing):
                 group.snapshot = mark
+                group.standing = standing
                 group.last = max(group.last, mark.index)
             case .repair(let entry):
                 group.entries[entry.index] = entry
@@ -50,6 +52,9 @@ struct JournalModel: Equatable {
         if found.hardState != model.hardState { return "\(id): hard state \(found.hardState), was \(model.hardState)" }
         if found.snapshot != model.snapshot {
             return "\(id): snapshot \(found.snapshot?.index ?? 0), was \(model.snapshot?.index ?? 0)"
+        }
+        if found.standing != model.standing {
+            return "\(id): snapshot \(found.standing), was \(model.standing)"
         }
         let base = model.snapshot?.index ?? 0
         if !found.holes.isEmpty { return "\(id): holes at \(found.holes.map(\.index))" }
@@ -211,8 +216,8 @@ struct RecordSource {
         return .snapshot(
             self.groups[at].id,
             SnapshotMark(
-                index: entry.index, term: entry.term, hash: entry.hash, time: entry.time, membership: self.membership())
-        )
+                index: entry.index, term: entry.term, hash: entry.hash, time: entry.time, membership: self.membership()),
+            SnapshotStanding(rawValue: UInt8(entry.index % 3))!)
     }
 
     /// A leader's snapshot takes the place of the log.
@@ -229,7 +234,7 @@ struct RecordSource {
                 self.groups[at].id,
                 SnapshotMark(
                     index: index, term: self.groups[at].term, hash: hash, time: WallTime(nanoseconds: 5),
-                    membership: self.membership())),
+                    membership: self.membership()), SnapshotStanding(rawValue: UInt8(index % 3))!),
             .truncate(self.groups[at].id, after: index),
         ]
     }

@@ -32,7 +32,8 @@ import Testing
             SnapshotMark(
                 index: index, term: entry.term, hash: entry.hash, time: entry.time,
                 membership: Membership(
-                    voters: [MemberID(node: NodeID(1), incarnation: Incarnation(high: 1, low: 1))])))
+                    voters: [MemberID(node: NodeID(1), incarnation: Incarnation(high: 1, low: 1))])),
+            .confirmed)
     }
 
     /// Entries 1 to 8 of term 1; a leader of term 2 has 4 to `last` replaced, in a batch that rots; it goes on with one more.

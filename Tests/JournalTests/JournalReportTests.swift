@@ -33,7 +33,7 @@ import Testing
             store.finish(.default)
             _ = done.wait(for: 2)
             store.close()
-            journal.submit([.snapshot(.default, mark)], ticket: 100)
+            journal.submit([.snapshot(.default, mark, .confirmed)], ticket: 100)
         }
         journal.close()
         withExtendedLifetime(directory) {}

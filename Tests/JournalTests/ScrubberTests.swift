@@ -89,7 +89,8 @@ import Testing
             let mark = SnapshotMark(
                 index: index, term: 1, hash: hash, time: WallTime(nanoseconds: 1),
                 membership: Membership(voters: [fixture.directory.identity.member]))
-            fixture.journal.submit(new.map { .entry($0) } + [.snapshot(.default, mark)], ticket: UInt64(round + 1))
+            fixture.journal.submit(
+                new.map { .entry($0) } + [.snapshot(.default, mark, .confirmed)], ticket: UInt64(round + 1))
             if round % 4 == 3 { #expect(fixture.pass().isEmpty, "round \(round)") }
         }
     }

@@ -127,7 +127,8 @@ import Testing
             let piece = Array(bytes[offset..<min(offset + 1500, bytes.count)])
             second.stage(
                 SnapshotPiece(
-                    group: .default, term: 1, mark: self.mark(7), size: size, offset: UInt64(offset), bytes: piece))
+                    group: .default, term: 1, mark: self.mark(7), standing: .own, size: size, offset: UInt64(offset),
+                    bytes: piece))
             offset += piece.count
             pieces += 1
             guard
@@ -192,7 +193,8 @@ import Testing
         bytes[bytes.count - 40] ^= 1
         store.stage(
             SnapshotPiece(
-                group: .system, term: 1, mark: self.mark(9), size: UInt64(bytes.count), offset: 0, bytes: bytes))
+                group: .system, term: 1, mark: self.mark(9), standing: .own, size: UInt64(bytes.count), offset: 0,
+                bytes: bytes))
         guard case .staged(.system, 9, 0, isWhole: false, isDamaged: true) = done.wait(for: count + 1)[count] else {
             Issue.record("a damaged file was taken")
             return

@@ -87,6 +87,7 @@ extension CoreCluster {
         case .setAside(let group, let index):
             self.disks[node]!.files[group]?.removeAll { $0.mark.index == index }
             self.disks[node]!.setAside.append(index)
+        case .drop(let group, let index): self.disks[node]!.files[group]?.removeAll { $0.mark.index == index }
         case .lend(let group, let index, let offset, let member):
             core.snapshotLent(group, index: index, offset: offset, bytes: nil, for: member)
         case .repair(let group, let mark, _):

@@ -269,8 +269,9 @@ final class CoreCluster {
                 self.repairs.append((node, entry))
                 group.entries.append(entry)
                 group.entries.sort { $0.index < $1.index }
-            case .snapshot(_, let mark):
+            case .snapshot(_, let mark, let standing):
                 group.snapshot = mark
+                group.standing = standing
                 group.entries.removeAll { $0.index <= mark.index }
                 group.holes.removeAll { $0.index <= mark.index }
             case .end, .hole: fatalError("no damage here")

@@ -55,7 +55,7 @@ package struct BatchEncoder {
     package static func payloadBytes(_ record: JournalRecord) -> Int {
         switch record {
         case .entry(let entry), .repair(let entry): entry.payload.count
-        case .snapshot(_, let mark):
+        case .snapshot(_, let mark, _):
             12 + 20 * (mark.membership.voters.count + mark.membership.outgoing.count + mark.membership.learners.count)
         case .truncate, .hardState, .end, .hole: 0
         }
@@ -188,8 +188,8 @@ package struct BatchEncoder {
             body(index: 0, term: state.term, time: 0, payload: [], hash: .zero, previous: .zero)
             self.headers.append(
                 state.votedFor ?? MemberID(node: NodeID(0), incarnation: Incarnation(high: 0, low: 0)))
-        case .snapshot(let group, let mark):
-            begin(.snapshot, 0, group)
+        case .snapshot(let group, let mark, let standing):
+            begin(.snapshot, 0, group, flags: standing.rawValue)
             body(
                 index: mark.index, term: mark.term, time: mark.time.nanoseconds, payload: mark.membership.encoded(),
                 hash: mark.hash, previous: .zero)

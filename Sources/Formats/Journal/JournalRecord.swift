@@ -7,7 +7,7 @@ public enum JournalRecord: Sendable, Equatable {
     case truncate(GroupID, after: LogIndex)
     case hardState(GroupID, HardState)
     /// A snapshot is durable: the group's log up to it may go.
-    case snapshot(GroupID, SnapshotMark)
+    case snapshot(GroupID, SnapshotMark, SnapshotStanding)
     /// Where the group's log ends, written at the head of each segment.
     case end(GroupID, index: LogIndex, term: Term)
     /// Takes the place of the entry or hole at its index, and cuts nothing after it.
@@ -19,7 +19,7 @@ public enum JournalRecord: Sendable, Equatable {
     public var group: GroupID {
         switch self {
         case .entry(let entry), .repair(let entry): entry.group
-        case .truncate(let group, _), .hardState(let group, _), .snapshot(let group, _), .end(let group, _, _),
+        case .truncate(let group, _), .hardState(let group, _), .snapshot(let group, _, _), .end(let group, _, _),
             .hole(let group, _):
             group
         }
@@ -72,7 +72,7 @@ package struct LogEnd: Sendable, Hashable {
         case .entry(let entry): self = LogEnd(entry.index, entry.term)
         case .hole(_, let hole): if hole.index > self.index { self = LogEnd(hole.index, hole.term ?? 0) }
         case .truncate(_, let after): if after < self.index { self = LogEnd(after, 0) }
-        case .snapshot(_, let mark): if mark.index >= self.index { self = LogEnd(mark.index, mark.term) }
+        case .snapshot(_, let mark, _): if mark.index >= self.index { self = LogEnd(mark.index, mark.term) }
         case .hardState, .repair, .end: break
         }
     }

@@ -482,8 +482,8 @@ extension RecoveredJournal {
             case .end: continue
             case .hardState(let group, _):
                 kept.removeAll { if case .hardState(group, _) = $0 { true } else { false } }
-            case .snapshot(let group, _):
-                kept.removeAll { if case .snapshot(group, _) = $0 { true } else { false } }
+            case .snapshot(let group, _, _):
+                kept.removeAll { if case .snapshot(group, _, _) = $0 { true } else { false } }
             }
             kept.append(record)
         }

@@ -43,7 +43,7 @@ struct JournalReplay {
         case .hardState(_, let state):
             if state.term >= self.states[at].hardState.term { self.states[at].hardState = state }
             self.states[at].isVoteUncertain = false
-        case .snapshot(_, let mark): self.states[at].log.note(mark)
+        case .snapshot(_, let mark, let standing): self.states[at].log.note(mark, standing)
         case .repair(let entry): return self.states[at].log.repair(entry)
         case .hole(_, let hole): self.states[at].log.keep(hole, isAfterUnknown: isAfterUnknown)
         case .end: break
@@ -74,7 +74,9 @@ struct JournalReplay {
     /// Marks come first: what a snapshot covers need not be there.
     mutating func begin(_ records: [ScannedRecord], _ ends: [BatchEncoder.GroupEnds], namesAllGroups: Bool) {
         if namesAllGroups { self.isAnyUncertain = false }
-        for case .good(.snapshot(let group, let mark)) in records { self.states[self.at(group)].log.note(mark) }
+        for case .good(.snapshot(let group, let mark, let standing)) in records {
+            self.states[self.at(group)].log.note(mark, standing)
+        }
         for end in ends {
             let at = self.at(end.group)
             self.states[at].log.settle(end.before)
@@ -116,6 +118,7 @@ struct JournalReplay {
             var group = RecoveredGroup(group: state.group)
             group.hardState = state.hardState
             group.snapshot = state.log.snapshot
+            group.standing = state.log.standing
             let (entries, holes, problem) = state.log.finished(maxHoles: Self.maxHoles)
             group.entries = entries
             group.holes = holes

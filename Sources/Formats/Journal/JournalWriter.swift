@@ -54,6 +54,7 @@ package struct JournalWriter: Sendable {
         var terms: [LogEnd] = []
         var hardState: HardState?
         var snapshot: SnapshotMark?
+        var standing = SnapshotStanding.confirmed
 
         mutating func append(_ index: LogIndex, _ term: Term) {
             while let last = self.terms.last, last.index >= index { self.terms.removeLast() }
@@ -68,9 +69,10 @@ package struct JournalWriter: Sendable {
             self.end = LogEnd(index, isBase ? self.snapshot?.term ?? 0 : self.terms.last?.term ?? 0)
         }
 
-        mutating func cover(_ mark: SnapshotMark) {
+        mutating func cover(_ mark: SnapshotMark, _ standing: SnapshotStanding) {
             guard mark.index >= self.snapshot?.index ?? 0 else { return }
             self.snapshot = mark
+            self.standing = standing
             if mark.index >= self.end.index { self.end = LogEnd(mark.index, mark.term) }
             while self.terms.count > 1, self.terms[1].index <= mark.index { self.terms.removeFirst() }
         }
@@ -102,6 +104,7 @@ package struct JournalWriter: Sendable {
             var state = GroupState(group: group.group)
             state.hardState = group.hardState == .initial ? nil : group.hardState
             state.snapshot = group.snapshot
+            state.standing = group.standing
             var holes = group.holes[...]
             for entry in group.entries {
                 while let hole = holes.first, hole.index < entry.index {
@@ -270,8 +273,8 @@ package struct JournalWriter: Sendable {
             self.groups[at].truncate(after: after)
         case .hardState(_, let state):
             self.groups[at].hardState = state
-        case .snapshot(_, let mark):
-            self.groups[at].cover(mark)
+        case .snapshot(_, let mark, let standing):
+            self.groups[at].cover(mark, standing)
         case .repair(let entry):
             self.segments[segment].note(entry.group, entry.index)
         case .hole(let group, let hole):
@@ -286,7 +289,7 @@ package struct JournalWriter: Sendable {
         var records: [JournalRecord] = []
         for group in self.groups {
             if let state = group.hardState { records.append(.hardState(group.group, state)) }
-            if let mark = group.snapshot { records.append(.snapshot(group.group, mark)) }
+            if let mark = group.snapshot { records.append(.snapshot(group.group, mark, group.standing)) }
             records.append(.end(group.group, index: group.end.index, term: group.end.term))
         }
         return records

@@ -79,12 +79,13 @@ struct RecordHeader {
             return .hardState(
                 self.group, HardState(term: self.term, votedFor: self.flags & 1 == 1 ? self.votedFor : nil))
         case .snapshot:
-            guard let membership = Membership(encoded: payload) else { return nil }
+            guard let membership = Membership(encoded: payload), let standing = SnapshotStanding(rawValue: self.flags)
+            else { return nil }
             return .snapshot(
                 self.group,
                 SnapshotMark(
                     index: self.index, term: self.term, hash: self.payloadHash, time: WallTime(nanoseconds: self.time),
-                    membership: membership))
+                    membership: membership), standing)
         case .end:
             return .end(self.group, index: self.index, term: self.term)
         case .hole:

@@ -5,6 +5,8 @@ public struct RecoveredGroup: Sendable, Equatable {
     public var group: GroupID
     public var hardState: HardState = .initial
     public var snapshot: SnapshotMark?
+    /// Of the snapshot.
+    public var standing = SnapshotStanding.confirmed
     /// The good ones above the snapshot, by index. With the holes contiguous, from the snapshot to the log's end.
     public var entries: [Entry] = []
     /// Entries above the snapshot which the journal shows to have been there, and whose bytes are bad; by index.

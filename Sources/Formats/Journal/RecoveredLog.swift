@@ -51,6 +51,7 @@ struct RecoveredLog {
     /// each alone would move all that stand behind it.
     private var late: [LogIndex: Slot] = [:]
     private(set) var snapshot: SnapshotMark?
+    private(set) var standing = SnapshotStanding.confirmed
 
     /// The last entry, hole, or entry in the snapshot.
     var end: LogEnd {
@@ -63,10 +64,11 @@ struct RecoveredLog {
 
     // MARK: Records
 
-    mutating func note(_ mark: SnapshotMark) {
+    mutating func note(_ mark: SnapshotMark, _ standing: SnapshotStanding) {
         guard mark.index >= self.snapshot?.index ?? 0 else { return }
         self.merge()
         self.snapshot = mark
+        self.standing = standing
         self.dropReplaced()
     }
 

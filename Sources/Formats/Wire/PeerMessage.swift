@@ -70,15 +70,21 @@ public struct SnapshotPiece: Sendable, Equatable {
     /// The sending leader's term.
     public var term: Term
     public var mark: SnapshotMark
+    /// At the sender.
+    public var standing: SnapshotStanding
     /// Size of the whole file in bytes.
     public var size: UInt64
     public var offset: UInt64
     public var bytes: [UInt8]
 
-    public init(group: GroupID, term: Term, mark: SnapshotMark, size: UInt64, offset: UInt64, bytes: [UInt8]) {
+    public init(
+        group: GroupID, term: Term, mark: SnapshotMark, standing: SnapshotStanding, size: UInt64, offset: UInt64,
+        bytes: [UInt8]
+    ) {
         self.group = group
         self.term = term
         self.mark = mark
+        self.standing = standing
         self.size = size
         self.offset = offset
         self.bytes = bytes

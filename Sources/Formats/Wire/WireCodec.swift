@@ -61,6 +61,7 @@ public enum WireCodec {
             out.append(littleEndian: piece.group.rawValue)
             out.append(littleEndian: piece.term)
             out.append(piece.mark)
+            out.append(piece.standing.rawValue)
             out.append(littleEndian: piece.size)
             out.append(littleEndian: piece.offset)
             out.append(contentsOf: piece.bytes)
@@ -273,6 +274,9 @@ public enum WireCodec {
         case .snapshot:
             let term = try reader.read(UInt64.self)
             let mark = try reader.mark()
+            guard let standing = SnapshotStanding(rawValue: try reader.read(UInt8.self)) else {
+                throw MalformedBytes("an unknown standing of a snapshot")
+            }
             let size = try reader.read(UInt64.self)
             let offset = try reader.read(UInt64.self)
             let bytes = try reader.take(reader.remaining)
@@ -280,7 +284,10 @@ public enum WireCodec {
                 throw MalformedBytes("a piece of a snapshot lies outside it")
             }
             return .snapshot(
-                SnapshotPiece(group: group, term: term, mark: mark, size: size, offset: offset, bytes: Array(bytes)))
+
+                SnapshotPiece(
+                    group: group, term: term, mark: mark, standing: standing, size: size, offset: offset,
+                    bytes: Array(bytes)))
         case .snapshotReply:
             let index = try reader.read(UInt64.self)
             let next = try reader.read(UInt64.self)
