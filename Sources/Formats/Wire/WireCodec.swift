@@ -284,7 +284,6 @@ public enum WireCodec {
                 throw MalformedBytes("a piece of a snapshot lies outside it")
             }
             return .snapshot(
-
                 SnapshotPiece(
                     group: group, term: term, mark: mark, standing: standing, size: size, offset: offset,
                     bytes: Array(bytes)))
