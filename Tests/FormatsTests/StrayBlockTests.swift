@@ -82,6 +82,26 @@ import Testing
         #expect(recovered.isLost && recovered.damage.contains { $0.isHole })
     }
 
+    /// The newest batch was zeroed, and one of its blocks changed places with an older segment's: that looks like free space
+    /// with one bad block, as what is free holds older generations. But that one is at home elsewhere.
+    ///
+    /// Found by the simulator (2324, any-file): the log ended before an entry that was durable.
+    @Test(arguments: [0, 1]) func aZeroedBatchWithAnOlderSegmentsBlockInItIsMissed(swapped: Int) throws {
+        var tests = self
+        for _ in 0..<3 { tests.write([tests.source.hardState(0)]) }
+        let (old, new) = tests.twoSegments()
+        tests.write(tests.source.entries(1, bytes: 100))
+        let plan = try #require(tests.journal.lastPlan)
+        let blocks = plan.bytes.count / JournalFormat.blockBytes
+        #expect(plan.file == new && blocks == 2)
+        let zeros = [UInt8](repeating: 0, count: plan.bytes.count)
+        tests.journal.overwrite(new, at: plan.offset, with: zeros[...])
+        #expect(!tests.journal.recover().isWhole)
+        tests.swap(plan.offset / JournalFormat.blockBytes + swapped, of: old, with: new)
+        let recovered = tests.journal.recover()
+        #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole })
+    }
+
     /// A write stopped half-way, and what is there in place of its other block came from another file: whether it was torn,
     /// or hit later, nobody can tell. So it counts as written. (Simulator, 9671: the batch had been cut at the start before.)
     @Test func aTornBatchOverABlockOfAnotherFileCountsAsWritten() throws {

@@ -202,13 +202,16 @@ extension RecoveredJournal {
                 "a block of it stands here, where it does not belong, and nothing of it where it does", isHole: true)
             state.newestMayBeMissing("of the newest batch nothing is left but a block in another place")
         }
-        if torn.isEmpty, let home, ordered[home].scan.damagedAfterEnd > 1, let last = ordered[home].scan.batches.last {
+        if torn.isEmpty, let home, let last = ordered[home].scan.batches.last {
             // A batch takes two blocks at least; one bad block after the end is free space that rotted.
-            self.report(
-                ordered[home].file, batch: last.sequence &+ 1, block: last.firstBlock + last.blockCount,
-                "the \(ordered[home].scan.damagedAfterEnd) blocks after the last batch are unreadable: a batch may have stood there",
-                isHole: true)
-            state.batchIsMissing()
+            let spoiled = ordered[home].scan.spoiledAfterEnd { generations.contains($0) }
+            if spoiled > 1 {
+                self.report(
+                    ordered[home].file, batch: last.sequence &+ 1, block: last.firstBlock + last.blockCount,
+                    "the \(spoiled) blocks after the last batch are not what was written: a batch may have stood there",
+                    isHole: true)
+                state.batchIsMissing()
+            }
         }
         if home.map({ ordered[$0].scan.isTornAfterEnd }) ?? false || ordered.last?.scan.isTornAfterEnd ?? false {
             self.hasTornTail = true

@@ -54,8 +54,9 @@ package struct SegmentScan: Sendable {
     package private(set) var blockCount: Int
     /// Blocks of the segment's generation.
     package private(set) var writtenBlocks = 0
-    /// Unreadable blocks in one run right after the last batch; from the first block on where there is no batch.
-    package private(set) var damagedAfterEnd = 0
+    /// Blocks behind the last batch, from the first block on where there is no batch: so many in a row of one generation, or
+    /// unreadable (nil).
+    private var afterEnd: [(generation: UInt64?, count: Int)] = []
     /// The block after the last batch shows a write that stopped within it.
     package private(set) var isTornAfterEnd = false
     /// The block after the last batch is there and was not written since: batches stand without gaps, so none follows.
@@ -113,6 +114,13 @@ package struct SegmentScan: Sendable {
         raw.reserveCapacity(count)
         for block in 0..<count { raw.append(Self.raw(bytes, block, seed)) }
         self.init(bytes, raw: raw, below: .max, identity: identity)
+    }
+
+    /// Blocks in one row right after the last batch that are not what stood there before: they cannot be read, or are of a
+    /// generation that is at home in another file.
+    func spoiledAfterEnd(isAtHomeElsewhere: (UInt64) -> Bool) -> Int {
+        self.afterEnd.prefix { run in run.generation.map { $0 > 0 && isAtHomeElsewhere($0) } ?? true }
+            .reduce(0) { $0 + $1.count }
     }
 
     private static func raw(_ bytes: UnsafeRawBufferPointer, _ block: Int, _ seed: (UInt64) -> UInt32) -> Raw {
@@ -197,9 +205,14 @@ package struct SegmentScan: Sendable {
                 at = max(at + 1, expected)
             }
         }
-        var end = expected
-        while end < blocks.count, case .damaged = blocks[end] { end += 1 }
-        self.damagedAfterEnd = max(0, end - expected)
+        for block in blocks[min(expected, blocks.count)...] {
+            let generation: UInt64? = if case .older(let generation, _) = block { generation } else { nil }
+            if self.afterEnd.last.map({ $0.generation == generation }) ?? false {
+                self.afterEnd[self.afterEnd.count - 1].count += 1
+            } else {
+                self.afterEnd.append((generation, 1))
+            }
+        }
         if expected < blocks.count, case .older(_, let isTorn) = blocks[expected] {
             self.isTornAfterEnd = isTorn
             self.isFreeAfterEnd = !isTorn
