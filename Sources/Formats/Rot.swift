@@ -8,6 +8,20 @@ package enum NodeFile: String, Sendable, CaseIterable {
     case peerRunsB = "peer.runs.b"
     case seedA = "cluster.seed.a"
     case seedB = "cluster.seed.b"
+    case incidentsA = "incidents.a"
+    case incidentsB = "incidents.b"
+
+    /// Which copy a writing of the open incidents goes to.
+    package static func incidents(_ number: UInt64) -> NodeFile { number % 2 == 0 ? .incidentsA : .incidentsB }
+
+    /// Whether a node may never have had it: memory of others' runs begins with their first start that is noted, open
+    /// incidents with the first of them.
+    package var comesLater: Bool {
+        switch self {
+        case .peerRunsA, .peerRunsB, .incidentsA, .incidentsB: true
+        case .identityA, .identityB, .seedA, .seedB: false
+        }
+    }
 
     /// What is wrong with such a file's bytes in a running node's directory, in words; nil: nothing.
     ///
@@ -23,6 +37,8 @@ package enum NodeFile: String, Sendable, CaseIterable {
             return nil
         case .seedA, .seedB:
             return bytes == seed ? nil : "it is not the seed that this node began with"
+        case .incidentsA, .incidentsB:
+            return IncidentsEnvelope.open(bytes) == nil ? "its checksum is wrong" : nil
         }
     }
 }

@@ -248,13 +248,13 @@ package final class DataDirectory: Sendable {
 
     /// Writes a small file anew from what is in memory, durably: one that rotted while the node runs.
     ///
-    /// - Returns: its bytes. The peers' runs are not this object's: nothing is written of them.
+    /// - Returns: its bytes. The peers' runs and the open incidents are not this object's: nothing is written of them.
     package func rewrite(_ file: NodeFile) throws -> Int {
         let bytes: [UInt8]
         switch file {
         case .identityA, .identityB: bytes = IdentityFile.encode(self.identity)
         case .seedA, .seedB: bytes = Array(self.seed.text.utf8)
-        case .peerRunsA, .peerRunsB: return 0
+        case .peerRunsA, .peerRunsB, .incidentsA, .incidentsB: return 0
         }
         try Files.replace(self.path + "/" + file.rawValue, with: bytes, directory: self.path)
         return bytes.count

@@ -71,10 +71,7 @@ package struct DirectoryReport: Sendable {
             )
         }
         let parts =
-            [
-                "journal", "snapshots", "node.identity.a", "node.identity.b", DataDirectory.next,
-                "peer.runs.a", "peer.runs.b", "incidents.a", "incidents.b",
-            ] + DataDirectory.seeds
+            ["journal", "snapshots", DataDirectory.next] + NodeFile.allCases.map(\.rawValue)
         let identities = kept.filter { $0 == "node.identity.a" || $0 == "node.identity.b" || $0 == DataDirectory.next }
         let isEarly = kept.allSatisfy(DataDirectory.isOfFormat)
         guard !identities.isEmpty || isEarly else {

@@ -257,12 +257,15 @@ package final class Scrubber: Sendable {
         }
     }
 
-    /// Only what is bad twice is: a file may be replaced between its being listed and its being read.
+    /// Only what is bad each time is: a file may be replaced, or be written over, while it is read.
     private func check(_ file: NodeFile, _ rate: Int) throws {
-        guard try self.complaint(about: file, rate) != nil, let reason = try self.complaint(about: file, rate) else {
-            return
+        var reason: String?
+        for _ in 0..<3 {
+            reason = try self.complaint(about: file, rate)
+            guard reason != nil else { return }
+            usleep(100_000)
         }
-        self.found(.file(file, reason: reason))
+        self.found(.file(file, reason: reason!))
     }
 
     private func complaint(about file: NodeFile, _ rate: Int) throws -> String? {
@@ -271,13 +274,11 @@ package final class Scrubber: Sendable {
             let reader = try DirectReader(self.path(file)) { try self.pace($0, rate) }
             bytes = try reader.read(at: 0, count: min(reader.size, 1 << 20))
         } catch let error as FileError where error.isOfFile {
-            switch file {
-            case .peerRunsA, .peerRunsB:
-                // There are none before the first start of another node is noted.
-                let isThere = [NodeFile.peerRunsA, .peerRunsB].contains { access(self.path($0), F_OK) == 0 }
-                return error.code == ENOENT && !isThere ? nil : error.description
-            case .identityA, .identityB, .seedA, .seedB: return error.description
-            }
+            guard error.code == ENOENT, file.comesLater else { return error.description }
+            // Both copies of these are written one after the other; of the others each when its turn comes.
+            let pair = [NodeFile.peerRunsA, .peerRunsB]
+            let isThere = pair.contains(file) && pair.contains { access(self.path($0), F_OK) == 0 }
+            return isThere ? error.description : nil
         }
         return file.complaint(about: bytes, identity: self.identity, seed: Array(self.seed.text.utf8))
     }

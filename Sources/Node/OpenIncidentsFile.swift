@@ -22,11 +22,11 @@ final class OpenIncidentsFile: Sendable {
     }
 
     private static func path(_ directory: String, _ number: UInt64) -> String {
-        directory + "/incidents." + (number % 2 == 0 ? "a" : "b")
+        directory + "/" + NodeFile.incidents(number).rawValue
     }
 
     /// The later of the copies that can be read; empty where none can: then what earlier runs had not told is lost. One that
-    /// cannot is written anew, where the other can, rather than when its turn comes: until then there would be but one.
+    /// cannot is written anew, rather than when its turn comes: until then there would be but one.
     static func read(directory: String) -> OpenIncidents {
         var copies: [OpenIncidents] = []
         var bad: [String] = []
@@ -39,7 +39,7 @@ final class OpenIncidentsFile: Sendable {
                 bad.append(path)
             }
         }
-        guard let newest = copies.max(by: { $0.number < $1.number }) else { return OpenIncidents() }
+        let newest = copies.max { $0.number < $1.number } ?? OpenIncidents()
         // A disk that does not take it is found out about elsewhere.
         for path in bad { try? Files.replace(path, with: newest.file, directory: directory) }
         return newest

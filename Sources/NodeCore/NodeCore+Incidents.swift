@@ -1,4 +1,5 @@
 import Catalog
+import Formats
 import Replication
 
 extension NodeCore {
@@ -92,22 +93,28 @@ extension NodeCore {
     private static let patienceForElection = Nanoseconds.milliseconds(500)
 
     private func saveIncidents() {
-        guard self.incidents.hasUnsaved || self.diskAccount.hasUnsaved else { return }
+        func isRotten(_ file: NodeFile) -> Bool { self.rot.files.contains(file) }
+        guard
+            self.incidents.hasUnsaved || self.diskAccount.hasUnsaved || isRotten(.incidentsA) || isRotten(.incidentsB)
+        else { return }
         let isElecting = self.incidents.awaitsLeader || self.groups.contains { $0.servedBy == nil }
         let patience = self.isStopping || !isElecting ? 0 : Self.patienceForElection
-        guard let number = self.incidentFile.begin(now: self.now, patience: patience) else { return }
+        guard let number = self.incidentFile.begin(now: self.now, patience: patience, isBad: isRotten) else { return }
         var file = OpenIncidents()
         file.number = number
         file.boot = self.configuration.boot
         file.items = self.incidents.save()
         if let item = self.diskAccount.save() { file.items.append(item) }
-        self.effects.openIncidents = (file.file, number)
+        let bytes = file.file
+        self.incidentFile.bytes = bytes.count
+        self.effects.openIncidents = (bytes, number)
     }
 
     /// The file holds what `effects.openIncidents` asked for under this number.
     package func openIncidentsDurable(_ number: UInt64) {
         guard self.incidentFile.ended(number, failedAt: nil) else { return }
         self.incidents.saved()
+        self.fileRewritten(.incidents(number), bytes: self.incidentFile.bytes)
         self.effects.wantsTurn = true
     }
 
@@ -124,22 +131,25 @@ struct IncidentFile {
     private var isWriting = false
     private var wantedSince: Instant?
     private var failedAt: Instant?
+    /// Of the writing under way.
+    var bytes = 0
 
     /// - Parameter number: of the last writing.
     init(after number: UInt64) { self.number = number }
 
     var hasFailed: Bool { self.failedAt != nil }
 
+    /// - Parameter isBad: a copy that rotted.
     /// - Returns: the number of the writing that may begin now.
-    mutating func begin(now: Instant, patience: Nanoseconds) -> UInt64? {
+    mutating func begin(now: Instant, patience: Nanoseconds, isBad: (NodeFile) -> Bool) -> UInt64? {
         if self.wantedSince == nil { self.wantedSince = now }
         guard !self.isWriting, now - self.wantedSince! >= patience else { return nil }
         if let failedAt, now - failedAt < .seconds(1) { return nil }
         self.isWriting = true
         self.wantedSince = nil
         // Two copies are written in turn, by the number's parity. One that failed may have spoiled its copy: the other is
-        // good, and left alone until this one is too.
-        self.number += self.hasFailed ? 2 : 1
+        // good, and left alone until this one is too. So with one that rotted.
+        self.number += self.hasFailed || isBad(.incidents(self.number)) ? 2 : 1
         return self.number
     }
 

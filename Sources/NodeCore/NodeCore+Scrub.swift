@@ -104,6 +104,7 @@ extension NodeCore {
             // Both are replaced, by what is known now.
             self.memory.changed()
             self.rot.peerRunsVersion = self.memory.version
+        case .incidentsA, .incidentsB: break  // `saveIncidents` sees to it.
         }
     }
 

@@ -5,10 +5,7 @@ import Replication
 /// Incidents that a node follows and that the ledger may not have yet, as they are kept beside its journal: what one that
 /// dies knew, its next run goes on with.
 ///
-/// `u32 checksum of the rest, "KINC", u32 version, u32 bytes, u64 number of this writing, u64 boot, u32 count`, incidents.
-///
-/// A file may go on after that: a shorter one was written over a longer one. `bytes` counts all that matters, from the
-/// checksum on.
+/// In an envelope (`IncidentsEnvelope`): u64 boot, u32 count, incidents.
 ///
 /// An incident is u64 detected (the machine's clock since its boot), u64 age before that, u32 groups without a leader, each
 /// u64 group, u64 term, then as the ledger has it.
@@ -51,16 +48,9 @@ package struct OpenIncidents: Sendable, Equatable {
 
     /// More than are ever followed.
     static let limit = 128
-    private static let magic: UInt32 = 0x434e_494b
-    private static let version: UInt32 = 1
 
     package var file: [UInt8] {
         var out: [UInt8] = []
-        out.append(littleEndian: UInt32(0))
-        out.append(littleEndian: Self.magic)
-        out.append(littleEndian: Self.version)
-        out.append(littleEndian: UInt32(0))
-        out.append(littleEndian: self.number)
         out.append(littleEndian: self.boot)
         out.append(littleEndian: UInt32(self.items.count))
         for item in self.items {
@@ -73,9 +63,7 @@ package struct OpenIncidents: Sendable, Equatable {
             }
             out.append(contentsOf: item.report.encoded())
         }
-        out.replace(at: 12, littleEndian: UInt32(out.count))
-        out.replace(at: 0, littleEndian: CRC32C.of(out[4...]))
-        return out
+        return IncidentsEnvelope.close(out, number: self.number)
     }
 
     /// The later of the copies that can be read; empty where none can: then what earlier runs had not told is lost.
@@ -87,17 +75,10 @@ package struct OpenIncidents: Sendable, Equatable {
 
     /// Nil where the bytes are not such a file, whole.
     package init?(file bytes: [UInt8]) {
-        let parsed = bytes.withUnsafeBytes { file -> OpenIncidents? in
-            var cursor = ByteCursor(file)
-            guard let checksum = cursor.u32(), cursor.u32() == Self.magic, cursor.u32() == Self.version,
-                let length = cursor.u32(), length >= cursor.offset, length <= file.count,
-                CRC32C.of(bytes[4..<Int(length)]) == checksum
-            else { return nil }
-            let raw = UnsafeRawBufferPointer(rebasing: file[..<Int(length)])
-            cursor = ByteCursor(raw)
-            guard cursor.bytes(16) != nil, let number = cursor.u64(), let boot = cursor.u64(),
-                let count = cursor.u32(), count <= UInt32(Self.limit)
-            else { return nil }
+        guard let (number, body) = IncidentsEnvelope.open(bytes) else { return nil }
+        let parsed = body.withUnsafeBytes { raw -> OpenIncidents? in
+            var cursor = ByteCursor(raw)
+            guard let boot = cursor.u64(), let count = cursor.u32(), count <= UInt32(Self.limit) else { return nil }
             var found = OpenIncidents()
             found.number = number
             found.boot = boot

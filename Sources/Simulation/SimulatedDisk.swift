@@ -16,6 +16,8 @@ package final class SimulatedDisk {
         /// What is on the medium where it differs from `bytes`, by sector.
         fileprivate var medium: [Int: Old] = [:]
         fileprivate var durableCount = 0
+        /// Sectors that cannot be read for now: a write there ends it.
+        fileprivate(set) var unreadable: Set<Int> = []
 
         fileprivate struct Old {
             var bytes: [UInt8]
@@ -137,6 +139,7 @@ package final class SimulatedDisk {
         guard !bytes.isEmpty else { return }
         let end = offset + bytes.count
         for sector in offset / Self.sectorBytes...(end - 1) / Self.sectorBytes {
+            file.unreadable.remove(sector)
             guard file.medium[sector] == nil else {
                 // Dirty again.
                 file.medium[sector]?.isLost = false
@@ -167,6 +170,12 @@ package final class SimulatedDisk {
         // Of a file that was cut short nothing is under way behind its end.
         file.medium = file.medium.filter { $0.key * Self.sectorBytes < file.bytes.count }
     }
+
+    /// A sector shows something else than what is there, until it is written or `reveal`ed.
+    func hide(_ file: File, sector: Int) { file.unreadable.insert(sector) }
+
+    /// - Returns: whether it was still hidden.
+    func reveal(_ file: File, sector: Int) -> Bool { file.unreadable.remove(sector) != nil }
 
     package func sync(_ file: File) throws(SyncFailed) {
         if self.failingSyncs > 0 || self.condition == .failsSyncs {

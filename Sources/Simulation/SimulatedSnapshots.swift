@@ -80,7 +80,7 @@ struct SimulatedSnapshots {
         case .secondPeerRuns(let bytes, let version):
             return .peerRunsReplaced(version, isDurable: self.replace(NodeFile.peerRunsB.rawValue, bytes))
         case .openIncidents(let bytes, let number):
-            let name = World.incidentsFile(number)
+            let name = NodeFile.incidents(number).rawValue
             guard self.disk.condition == .well, let file = self.disk.file(name) else {
                 return .openIncidentsReplaced(number, isDurable: self.replace(name, bytes))
             }

@@ -10,8 +10,7 @@ extension World {
     static let seedFiles = [NodeFile.seedA.rawValue, NodeFile.seedB.rawValue]
     static let next = "node.identity.next"
 
-    static func incidentsFile(_ number: UInt64) -> String { "incidents." + (number % 2 == 0 ? "a" : "b") }
-    static let incidentsFiles = [incidentsFile(0), incidentsFile(1)]
+    static let incidentsFiles = [NodeFile.incidentsA.rawValue, NodeFile.incidentsB.rawValue]
 
     private func bytes(_ names: [String], of node: SimulatedNode) -> [[UInt8]] {
         names.compactMap { node.disk.file($0)?.bytes }
@@ -37,6 +36,15 @@ extension World {
 
     func openIncidents(of node: SimulatedNode) -> OpenIncidents {
         OpenIncidents.latest(of: self.bytes(Self.incidentsFiles, of: node))
+    }
+
+    /// At a start: a copy that cannot be read is written anew.
+    func keepIncidents(_ newest: OpenIncidents, _ node: SimulatedNode) {
+        guard node.disk.condition == .well else { return }
+        for name in Self.incidentsFiles {
+            guard let bytes = node.disk.file(name)?.bytes, OpenIncidents(file: bytes) == nil else { continue }
+            node.disk.replace(name, with: newest.file)
+        }
     }
 
     /// What a power cut would leave.
@@ -96,12 +104,13 @@ extension World {
         for name in Self.seedFiles where node.disk.file(name)?.bytes != text { node.disk.replace(name, with: text) }
     }
 
-    /// What a running node writes anew where it rotted. Its memory of others' runs is the core's to write.
+    /// What a running node writes anew where it rotted. Its memory of others' runs and its open incidents are the core's to
+    /// write.
     func content(of file: NodeFile, _ node: SimulatedNode) -> [UInt8] {
         switch file {
         case .identityA, .identityB: IdentityFile.encode(node.identity)
         case .seedA, .seedB: Array(self.seed.text.utf8)
-        case .peerRunsA, .peerRunsB: fatalError("the core writes \(file.rawValue)")
+        case .peerRunsA, .peerRunsB, .incidentsA, .incidentsB: fatalError("the core writes \(file.rawValue)")
         }
     }
 

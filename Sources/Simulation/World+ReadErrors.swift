@@ -7,7 +7,7 @@ import Replication
 ///
 /// Bound: that of the rot of what is hit.
 extension World {
-    /// A block that cannot be read, and what stands there.
+    /// A sector that cannot be read, and what stands there.
     private struct Unreadable {
         let node: SimulatedNode
         let file: SimulatedDisk.File
@@ -29,9 +29,10 @@ extension World {
         var unreadable: [Unreadable] = []
         for (node, files) in zip(self.nodes, before) {
             for (file, good) in files where file.bytes != good {
-                for start in stride(from: 0, to: good.count, by: JournalFormat.blockBytes) {
-                    let range = start..<min(start + JournalFormat.blockBytes, good.count)
+                for start in stride(from: 0, to: good.count, by: SimulatedDisk.sectorBytes) {
+                    let range = start..<min(start + SimulatedDisk.sectorBytes, good.count)
                     guard file.bytes[range] != good[range] else { continue }
+                    node.disk.hide(file, sector: start / SimulatedDisk.sectorBytes)
                     unreadable.append(
                         Unreadable(
                             node: node, file: file, start: start, good: good[range], shown: file.bytes[range]))
@@ -51,12 +52,14 @@ extension World {
         }
     }
 
-    /// What was not written again meanwhile: a block is written as a whole, and never with what it showed.
+    /// What was not written again meanwhile, and did not rot.
     private func reveal(_ unreadable: [Unreadable], _ node: SimulatedNode) {
         self.note(.readable, node)
         for place in unreadable {
             let range = place.start..<place.start + place.good.count
-            guard place.file.bytes.count >= range.upperBound, place.file.bytes[range] == place.shown else { continue }
+            guard place.node.disk.reveal(place.file, sector: place.start / SimulatedDisk.sectorBytes),
+                place.file.bytes.count >= range.upperBound, place.file.bytes[range] == place.shown
+            else { continue }
             place.node.disk.rot(place.file) { bytes in bytes.replaceSubrange(range, with: place.good) }
         }
     }

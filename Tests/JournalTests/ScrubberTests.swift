@@ -63,10 +63,16 @@ import Testing
         try fixture.scratch.change("1/journal/" + fixture.segments[0]) { $0[20_000] ^= 1 }
         try fixture.scratch.change("1/node.identity.b") { $0[40] ^= 1 }
         try fixture.scratch.change("1/cluster.seed.a") { $0.removeLast() }
+        // Of the open incidents one copy is there, with the end of a longer writing behind it, and is bad.
+        let incidents = IncidentsEnvelope.close([1, 2, 3], number: 7)
+        let path = fixture.directory.path + "/incidents.b"
+        try Files.replace(path, with: incidents + [9, 9], directory: fixture.directory.path)
+        #expect(fixture.pass().count == 3)
+        try fixture.scratch.change("1/incidents.b") { $0[25] ^= 1 }
         let found = fixture.pass()
-        #expect(found.count == 3)
+        #expect(found.count == 4)
         guard case .file(.identityB, _) = found[0], case .file(.seedA, _) = found[1],
-            case .journal(let segment) = found[2]
+            case .file(.incidentsB, _) = found[2], case .journal(let segment) = found[3]
         else {
             Issue.record("\(found)")
             return
@@ -75,6 +81,7 @@ import Testing
 
         #expect(try fixture.directory.rewrite(.identityB) > 0)
         #expect(try fixture.directory.rewrite(.seedA) > 0)
+        try Files.replace(path, with: incidents, directory: fixture.directory.path)
         #expect(fixture.pass().count == 1, "the segment is left")
     }
 

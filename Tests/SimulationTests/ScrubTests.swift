@@ -85,4 +85,15 @@ import Testing
         cluster.run(.milliseconds(100))
         #expect(cluster.rewrites.count == 2 && cluster.cores[node]!.rotCounts == (2, 2, 0))
     }
+
+    /// Whichever of the copies it is, the good one is not written over before it is good again.
+    @Test(arguments: [NodeFile.incidentsA, .incidentsB]) func openIncidentsAreWrittenAnew(file: NodeFile) throws {
+        let (cluster, node) = try self.cluster()
+        let before = cluster.incidentWrites.count
+        cluster.find(.file(file, reason: "bad"), on: node)
+        cluster.run(.seconds(1))
+        let writes = cluster.incidentWrites[before...].filter { $0.node == node }.map(\.number)
+        #expect(writes.first.map(NodeFile.incidents) == file)
+        #expect(cluster.cores[node]!.rotCounts == (1, 1, 0) && cluster.rewrites.isEmpty)
+    }
 }
