@@ -106,7 +106,9 @@ extension JournalReport.Batch {
 extension JournalReport.Group {
     fileprivate func describe(into lines: inout [String]) {
         var parts = [sentence(self.hardState)]
-        if let mark = self.mark { parts.append("snapshot at \(mark.index) (term \(mark.term))") }
+        if let mark = self.mark {
+            parts.append("snapshot at \(mark.index) (term \(mark.term)\(self.isConfirmed ? "" : ", unconfirmed"))")
+        }
         parts.append(self.entries.isEmpty ? "no entries" : "entries \(ranges(self.entries))")
         if !self.holes.isEmpty { parts.append("holes at \(self.holes.map { "\($0.index)" }.joined(separator: ", "))") }
         if self.isEndUncertain { parts.append("its end is not certain") }
@@ -117,7 +119,7 @@ extension JournalReport.Group {
     fileprivate var json: String {
         """
         {"group":"\(self.group)","hard_state":\(object(self.hardState)),\
-        "snapshot":\(self.mark.map { "{\"index\":\($0.index),\"term\":\($0.term)}" } ?? "null"),\
+        "snapshot":\(self.mark.map { "{\"index\":\($0.index),\"term\":\($0.term),\"confirmed\":\(self.isConfirmed)}" } ?? "null"),\
         "entries":\(list(self.entries.map(\.json))),"holes":\(list(self.holes.map { "\($0.index)" })),\
         "end_uncertain":\(self.isEndUncertain),"vote_uncertain":\(self.isVoteUncertain)}
         """

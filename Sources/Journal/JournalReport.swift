@@ -101,6 +101,8 @@ package struct JournalReport: Sendable {
         package var group: GroupID
         package var hardState: HardState
         package var mark: SnapshotMark?
+        /// A majority of the voters came to the same state.
+        package var isConfirmed: Bool
         package var entries: [EntryRange]
         package var holes: [Hole]
         package var isEndUncertain: Bool
@@ -329,7 +331,8 @@ extension JournalReport.Batch {
 extension JournalReport.Group {
     fileprivate init(_ recovered: RecoveredGroup) {
         self.init(
-            group: recovered.group, hardState: recovered.hardState, mark: recovered.snapshot, entries: [],
+            group: recovered.group, hardState: recovered.hardState, mark: recovered.snapshot,
+            isConfirmed: recovered.standing == .confirmed, entries: [],
             holes: recovered.holes, isEndUncertain: recovered.isEndUncertain, isVoteUncertain: recovered.isVoteUncertain
         )
         for entry in recovered.entries { self.entries.note(entry.index, entry.term) }

@@ -33,7 +33,7 @@ import Testing
             store.finish(.default)
             _ = done.wait(for: 2)
             store.close()
-            journal.submit([.snapshot(.default, mark, .confirmed)], ticket: 100)
+            journal.submit([.snapshot(.default, mark, .own)], ticket: 100)
         }
         journal.close()
         withExtendedLifetime(directory) {}
@@ -62,7 +62,8 @@ import Testing
         #expect(report.segments.allSatisfy { $0.bytes == 256 << 10 })
         #expect(report.text(.verify).contains("journal: clean"))
         #expect(
-            report.text(.inspect).contains("group default: term 2, no vote, snapshot at 10 (term 2), entries 11 to 20"))
+            report.text(.inspect).contains(
+                "group default: term 2, no vote, snapshot at 10 (term 2, unconfirmed), entries 11 to 20"))
         #expect(
             report.json(.verify).contains("\"verdict\":\"clean\"") && !report.json(.verify).contains("\"segments\""))
         #expect(report.json(.inspect).contains("\"segments\":[{"))
