@@ -102,6 +102,43 @@ import Testing
         #expect(!recovered.isWhole && recovered.damage.contains { $0.isHole })
     }
 
+    /// 1. A batch is torn in file 1, and written again in file 2.
+    /// 2. The next one is torn in file 2, such that its payload is lost: the file is one with bad blocks, and is written
+    ///    again no more.
+    /// 3. Both become free. Were file 2 deleted at once, the torn batch in file 1 would look like damage.
+    ///
+    /// Found by the simulator (6705, any-file).
+    @Test func aDamagedFileDoesNotGoBeforeTheFilesThatItMakesVoid() throws {
+        var tests = self
+        func tear(_ block: Int) throws {
+            let plan = try #require(tests.journal.lastPlan)
+            let range = block * JournalFormat.blockBytes..<(block + 1) * JournalFormat.blockBytes
+            tests.journal.overwrite(plan.file, at: plan.offset + range.lowerBound, with: tests.journal.under[range])
+        }
+        func reopen(_ blocks: Int) throws {
+            let torn = tests.source.entries(1, bytes: 100)
+            tests.write(torn)
+            #expect(try #require(tests.journal.lastPlan).bytes.count == 2 * JournalFormat.blockBytes)
+            try tear(blocks)
+            #expect(tests.journal.reopen().hasTornTail)
+            tests.write(torn)
+        }
+        tests.write(tests.source.entries(1, bytes: 100))
+        let first = try #require(tests.journal.lastPlan).file
+        try reopen(1)
+        let second = try #require(tests.journal.lastPlan).file
+        try reopen(0)
+        #expect(tests.journal.recover().damagedFiles == [second] && first != second)
+        let mark = tests.source.mark(0, last: true)
+        tests.write([try #require(mark)])
+        for _ in 0..<60 {
+            let recovered = tests.journal.recover()
+            #expect(recovered.damage.isEmpty && tests.model.difference(from: recovered) == nil)
+            tests.write([tests.source.hardState(0)])
+        }
+        #expect(tests.journal.files[second] == nil)
+    }
+
     /// A write stopped half-way, and what is there in place of its other block came from another file: whether it was torn,
     /// or hit later, nobody can tell. So it counts as written. (Simulator, 9671: the batch had been cut at the start before.)
     @Test func aTornBatchOverABlockOfAnotherFileCountsAsWritten() throws {

@@ -14,8 +14,10 @@ package struct JournalWriter: Sendable {
     private var nextFile: UInt32
     /// Oldest first; the last is the current one where `block` is set.
     package private(set) var segments: [JournalSegment]
+    /// In the order in which they are written over, which is that in which they became free. A file of a batch that was torn,
+    /// and written again in another, must not outlive that other one: alone it would look like damage.
     private var free: [UInt32]
-    /// With a bad block, or cut short: not written again, and deleted when they would be free.
+    /// With a bad block, or cut short: not written again, and deleted where they would be.
     private let damaged: Set<UInt32>
     private var discarded: [UInt32] = []
     /// Files whose batches were replaced by the last batch that was read, perhaps from the page cache alone, or planned:
@@ -122,12 +124,19 @@ package struct JournalWriter: Sendable {
 
     /// Files found at start that hold nothing, or nothing of this journal: to be used before new ones are made.
     package mutating func addFree(_ file: UInt32) {
-        self.release(file)
+        self.free.append(file)
         self.nextFile = max(self.nextFile, file + 1)
     }
 
-    private mutating func release(_ file: UInt32) {
-        if self.damaged.contains(file) { self.discarded.append(file) } else { self.free.append(file) }
+    /// Free files that may be written over.
+    private var sound: Int { self.free.reduce(0) { $0 + (self.damaged.contains($1) ? 0 : 1) } }
+
+    /// Bad ones at the front are in nobody's way.
+    private mutating func discardDamaged() {
+        while let first = self.free.first, self.damaged.contains(first) {
+            self.discarded.append(first)
+            self.free.removeFirst()
+        }
     }
 
     /// The number of a file that is to be made ahead of its use, and then to be given to `addFree`.
@@ -151,7 +160,7 @@ package struct JournalWriter: Sendable {
     package func needsNewFile(_ records: [JournalRecord]) -> Bool {
         let needed = BatchEncoder.blockCount(records: records, groups: self.groupBound(records))
         if let block = self.block, block + needed <= self.currentBlocks { return false }
-        return self.free.isEmpty && (self.undo == nil || self.spent.allSatisfy { self.damaged.contains($0) })
+        return self.sound == 0 && (self.undo == nil || self.spent.allSatisfy { self.damaged.contains($0) })
     }
 
     /// Plans one batch. The caller writes and syncs it before it plans the next; where that fails it calls
@@ -160,8 +169,7 @@ package struct JournalWriter: Sendable {
         if self.undo != nil, !self.spent.isEmpty {
             // The batch planned before is durable. They go first: nothing that makes them void is overwritten before
             // they are.
-            self.free.insert(contentsOf: self.spent.filter { !self.damaged.contains($0) }, at: 0)
-            self.discarded += self.spent.filter { self.damaged.contains($0) }
+            self.free.insert(contentsOf: self.spent, at: 0)
             self.spent.removeAll()
         }
         self.undo = Undo(
@@ -174,6 +182,7 @@ package struct JournalWriter: Sendable {
         }
         // A new segment, whose first batch tells first what was known before.
         self.begun += 1
+        self.discardDamaged()
         let isNew = self.free.isEmpty
         let file = isNew ? self.nextFile : self.free.removeFirst()
         if isNew { self.nextFile += 1 }
@@ -302,7 +311,7 @@ package struct JournalWriter: Sendable {
                 index > self.groups.first { $0.group == group }?.snapshot?.index ?? 0
             }
             guard !isNeeded else { return }
-            self.release(oldest.file)
+            self.free.append(oldest.file)
             self.segments.removeFirst()
             self.hasRecycled = true
         }
@@ -312,18 +321,18 @@ package struct JournalWriter: Sendable {
     /// no new ones, and what a burst took is given back. The caller removes them once the batch planned last is
     /// durable: it is what made them free.
     package mutating func takeSurplus() -> [UInt32] {
-        var surplus: [UInt32] = []
-        swap(&surplus, &self.discarded)
-        guard self.hasRecycled else { return surplus }
-        self.hasRecycled = false
-        let keep = max(Self.minFiles - self.segments.count, self.begun)
-        self.begun = 0
-        guard self.free.count > keep else { return surplus }
-        // In the order in which they would be written over. A file of a batch that was torn, and written again in another,
-        // must not outlive that other one: alone it would look like damage.
-        surplus += self.free.dropLast(keep)
-        self.free.removeFirst(self.free.count - keep)
-        return surplus
+        if self.hasRecycled {
+            self.hasRecycled = false
+            let keep = max(Self.minFiles - self.segments.count, self.begun)
+            self.begun = 0
+            self.discardDamaged()
+            for _ in 0..<max(0, self.sound - keep) {
+                self.discarded.append(self.free.removeFirst())
+                self.discardDamaged()
+            }
+        }
+        defer { self.discarded.removeAll() }
+        return self.discarded
     }
 
     /// Up to so many groups are named in every batch.
@@ -332,8 +341,8 @@ package struct JournalWriter: Sendable {
     /// Kept at any rate, in use or free.
     private static let minFiles = 4
 
-    /// Files that hold nothing needed.
-    package var freeFiles: Int { self.free.count }
+    /// Files that hold nothing needed, and are whole.
+    package var freeFiles: Int { self.sound }
 
     /// Half of the current segment is used, or there is none: the next one is near.
     package var isPastHalf: Bool { self.block.map { $0 * 2 >= self.currentBlocks } ?? true }
