@@ -50,13 +50,22 @@ extension World {
         let isAlone = self.isMinorityDamaged(with: node)
         guard isAlone || (kind.isSingle && self.isOnlyDamaged(.journal)) else { return }
 
-        // First on a copy: what would it do?
-        let before = SimulatedJournal.recover(node.disk, identity: self.journalIdentity(of: node))
-        let copy = node.disk.copy()
-        var again = places
-        self.rot(copy, target, kind, node, &again)
-        let after = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
-        if kind.looksUnwritten, after.hasTornTail || after.nextSequence < before.nextSequence { return }
+        // First on a copy: what would it do? And where the power goes next: of what was written without a sync, which tells
+        // that the batch before it is durable, nothing may be left.
+        func outcome(_ copy: SimulatedDisk) -> (before: RecoveredJournal, after: RecoveredJournal) {
+            let before = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
+            var again = places
+            self.rot(copy, target, kind, node, &again)
+            return (before, SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node)))
+        }
+        let (before, after) = outcome(node.disk.copy())
+        func mayDeny(_ before: RecoveredJournal, _ after: RecoveredJournal) -> Bool {
+            after.hasTornTail || after.nextSequence < before.nextSequence
+        }
+        if kind.looksUnwritten {
+            let (durable, left) = outcome(node.disk.durableCopy())
+            if mayDeny(before, after) || mayDeny(durable, left) { return }
+        }
         if !isAlone {
             guard !after.isLost else { return }
             let holes = Self.holes(after)
