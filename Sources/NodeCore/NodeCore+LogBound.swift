@@ -141,8 +141,8 @@ extension NodeCore {
         else { return }
         let pause = Nanoseconds.seconds(10) << UInt64(min(group.bound.handOvers, 6))
         if let last = group.bound.handedOverAt, group.bound.handOvers > 0, self.now - last < pause { return }
+        guard group.replica.transfer(to: nil, now: self.now, into: &group.effects) else { return }
         group.bound.handedOverAt = self.now
         group.bound.handOvers += 1
-        _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
     }
 }

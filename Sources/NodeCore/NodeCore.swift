@@ -332,7 +332,8 @@ package final class NodeCore {
         for group in self.groups where group.isLeader && self.configuration.founders.count > 1 {
             leads = true
             if !group.replica.isTransferring {
-                _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
+                _ = group.replica.transfer(
+                    to: nil, leavesAnyway: true, now: self.now, into: &group.effects)
             }
         }
         if self.incidents.hasReports(evenIfNotNoted: false) || self.incidents.hasUnsaved { self.tickIncidents() }
