@@ -49,7 +49,7 @@ package final class SnapshotStore: Sendable {
         case abandonRepair(GroupID)
         case setAside(GroupID, LogIndex)
         case drop(GroupID, LogIndex)
-        case remove(GroupID, below: LogIndex)
+        case remove(GroupID, below: LogIndex, keeping: [LogIndex])
         case other(@Sendable () throws -> Void)
         case close
     }
@@ -106,8 +106,11 @@ package final class SnapshotStore: Sendable {
     package func setAside(_ group: GroupID, index: LogIndex) { self.add(.setAside(group, index)) }
     /// Removes one file.
     package func drop(_ group: GroupID, index: LogIndex) { self.add(.drop(group, index)) }
-    /// Files of snapshots before `index` are not needed any more: the journal durably names a newer one.
-    package func remove(_ group: GroupID, below index: LogIndex) { self.add(.remove(group, below: index)) }
+    /// Files of snapshots before `index`, but for those that are named, are not needed any more: the journal durably names a
+    /// newer one.
+    package func remove(_ group: GroupID, below index: LogIndex, keeping kept: [LogIndex] = []) {
+        self.add(.remove(group, below: index, keeping: kept))
+    }
     /// Other small file work that must not hold up the core loop.
     package func perform(_ work: @escaping @Sendable () throws -> Void) { self.add(.other(work)) }
     /// Does not wait long for a disk that does not answer: what is cut short here is made anew after the next start.
@@ -193,7 +196,8 @@ package final class SnapshotStore: Sendable {
                 case .abandonRepair(let group): Self.dropRepair(group, &repairing)
                 case .setAside(let group, let index): self.setAside(group, index)
                 case .drop(let group, let index): self.retire(self.path(group, index), of: group, &hasSpare)
-                case .remove(let group, let index): self.removeOlder(group, than: index, &hasSpare)
+                case .remove(let group, let index, let kept):
+                    self.removeOlder(group, than: index, keeping: kept, &hasSpare)
                 case .other(let work): try? work()
                 case .close:
                     for file in writing { Glibc.close(file.fd) }
@@ -295,10 +299,14 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    private func removeOlder(_ group: GroupID, than index: LogIndex, _ hasSpare: inout Bool) {
+    private func removeOlder(
+        _ group: GroupID, than index: LogIndex, keeping kept: [LogIndex], _ hasSpare: inout Bool
+    ) {
         let prefix = "\(group.rawValue)-"
         for name in Files.list(self.directory) where name.hasPrefix(prefix) && name.hasSuffix(".snapshot") {
-            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index {
+            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index,
+                !kept.contains(other)
+            {
                 self.retire(self.directory + "/" + name, of: group, &hasSpare)
             }
         }

@@ -37,7 +37,9 @@ extension Runtime {
         if let (bytes, number) = self.core.effects.openIncidents {
             self.incidents.replace(with: bytes, number: number)
         }
-        for (group, index) in self.core.effects.obsoleteSnapshots { self.snapshots.remove(group, below: index) }
+        for (group, index, kept) in self.core.effects.obsoleteSnapshots {
+            self.snapshots.remove(group, below: index, keeping: kept)
+        }
         for file in self.core.effects.rewrites { self.rewrite(file) }
         for event in self.core.effects.events { self.log(event) }
         let wantsTurn = self.core.effects.wantsTurn

@@ -67,6 +67,9 @@ final class Group {
     /// When the state was last as a majority has it: the beginning of the last checkpoint that was confirmed.
     var confirmedAt = Instant(nanoseconds: 0)
     var outgoing: [OutgoingSnapshot] = []
+    /// Files of snapshots before this one are obsolete; and those of them that are kept for peers that are being sent them.
+    var obsoleteBelow: LogIndex = 0
+    var keptSnapshots: [LogIndex] = []
     /// Peers that need a snapshot while there is none to send, and when to look again; the soonest first.
     var withheld: [(member: MemberID, until: Instant)] = []
     /// Suspicions told to the replica and not yet taken back: the run that was suspected, and the group's term then.

@@ -175,7 +175,7 @@ extension NodeCore {
         if group.divergence == nil { self.adoptUnconfirmed(pending, of: group) }
     }
 
-    /// The disk refused. The log stays as it is; the next checkpoint tries again.
+    /// The disk refused. The log stays as it is; the next checkpoint tries again, and one is asked for (`considerTryingAgain`).
     package func snapshotFailed(_ id: GroupID, index: LogIndex) {
         guard let group = self.group(id), let mark = group.checkpoint.running, mark.index == index else { return }
         if !group.checkpoint.isSerialised, case .cache(let cache) = group.machine { cache.cancelCheckpoint() }

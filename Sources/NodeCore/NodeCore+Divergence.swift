@@ -390,8 +390,9 @@ extension NodeCore {
             !group.replica.isTransferring,
             divergence.handedOverAt.map({ self.now - $0 >= Self.patience }) ?? true
         {
-            group.divergence!.handedOverAt = self.now
-            _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
+            if group.replica.transfer(to: nil, now: self.now, into: &group.effects) {
+                group.divergence!.handedOverAt = self.now
+            }
         }
         if divergence.stage == .replaying, group.incoming?.machine == nil, group.checkpoint.running == nil,
             group.appliedIndex == divergence.index, self.now - divergence.began >= Self.patience

@@ -53,6 +53,7 @@ extension NodeCore {
         }
         guard bytes >= limit - limit / 4 else {
             group.bound.handOvers = 0
+            self.considerTryingAgain(group)
             return
         }
         // What counts is usually what a majority came to. A log that is about to be full cannot wait for that.
@@ -67,7 +68,16 @@ extension NodeCore {
         self.considerGivingUp(group)
     }
 
-    /// The pause between two attempts doubles with each that fails.
+    /// A disk did not take a snapshot, and there is room yet. The next checkpoint comes only with news: without this a quiet
+    /// group's log, and the segments of the journal that hold it, would stay for an hour. All replicas take one then; where
+    /// one disk never takes any they do so once a checkpoint's interval, as if somebody wrote. A disk that is known to be
+    /// sick is waited for.
+    private func considerTryingAgain(_ group: Group) {
+        guard group.bound.failures > 0, self.disk.isWell else { return }
+        self.askForSnapshot(of: group)
+    }
+
+    /// The pause between two attempts doubles with each that fails, up to the interval of checkpoints.
     private func snapshotPause(of group: Group) -> Nanoseconds {
         let longest = self.configuration.checkpointInterval
         return min(longest, max(longest / 60, 1) << UInt64(min(group.bound.failures, 6)))
@@ -131,8 +141,8 @@ extension NodeCore {
         else { return }
         let pause = Nanoseconds.seconds(10) << UInt64(min(group.bound.handOvers, 6))
         if let last = group.bound.handedOverAt, group.bound.handOvers > 0, self.now - last < pause { return }
+        guard group.replica.transfer(to: nil, now: self.now, into: &group.effects) else { return }
         group.bound.handedOverAt = self.now
         group.bound.handOvers += 1
-        _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
     }
 }

@@ -114,6 +114,12 @@ extension NodeCore {
             let to = group.outgoing.remove(at: at).to
             if group.isLeader { group.replica.snapshotFailed(to: to, now: self.now, into: &group.effects) }
         }
+        // One that gives a group its state back may be older than what the journal named last.
+        if group.incoming == nil,
+            group.keptSnapshots.contains(where: { kept in !group.outgoing.contains { $0.mark.index == kept } })
+        {
+            self.removeObsoleteSnapshots(of: group, below: group.obsoleteBelow)
+        }
         let now = self.now
         while let first = group.withheld.first, first.until <= now || !group.isLeader {
             group.withheld.removeFirst()
@@ -124,6 +130,19 @@ extension NodeCore {
         {
             group.incoming = nil
         }
+    }
+
+    /// Files of snapshots before the one that the journal named last go, but for those that are on their way to a peer: a
+    /// transfer that began anew with each checkpoint might never end. They go when their transfers have ended, one way or
+    /// another. What came between such a one and the newest is nobody's.
+    func removeObsoleteSnapshots(of group: Group, below index: LogIndex) {
+        group.obsoleteBelow = index
+        group.keptSnapshots = []
+        for outgoing in group.outgoing
+        where outgoing.mark.index < index && !group.keptSnapshots.contains(outgoing.mark.index) {
+            group.keptSnapshots.append(outgoing.mark.index)
+        }
+        self.effects.obsoleteSnapshots.append((group.id, below: index, keeping: group.keptSnapshots))
     }
 
     // MARK: Receiving

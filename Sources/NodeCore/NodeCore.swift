@@ -197,9 +197,7 @@ package final class NodeCore {
             for mark in first.marks {
                 let named = self.group(mark.group)!
                 named.namedIndex = max(named.namedIndex, mark.index)
-                // One that is on its way to a peer stays until it is there.
-                let sending = self.group(mark.group)!.outgoing.map(\.mark.index).min() ?? mark.index
-                self.effects.obsoleteSnapshots.append((mark.group, min(mark.index, sending)))
+                self.removeObsoleteSnapshots(of: named, below: mark.index)
             }
             self.effects.messages.append(contentsOf: first.messages)
             for (id, write) in first.tickets {
@@ -332,7 +330,8 @@ package final class NodeCore {
         for group in self.groups where group.isLeader && self.configuration.founders.count > 1 {
             leads = true
             if !group.replica.isTransferring {
-                _ = group.replica.transfer(to: nil, now: self.now, into: &group.effects)
+                _ = group.replica.transfer(
+                    to: nil, leavesAnyway: true, now: self.now, into: &group.effects)
             }
         }
         if self.incidents.hasReports(evenIfNotNoted: false) || self.incidents.hasUnsaved { self.tickIncidents() }

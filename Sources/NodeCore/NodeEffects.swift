@@ -20,7 +20,9 @@ package struct NodeEffects: ~Copyable {
     /// 1. The journal names the snapshot at 50. The one at 100 is finished; its mark waits behind a slow sync.
     /// 2. The one at 150 is finished too. Were all but the newest two files removed now, 50 would be gone.
     /// 3. The power goes before the marks are durable: the journal names 50, and nobody can read it.
-    package var obsoleteSnapshots: [(group: GroupID, below: LogIndex)] = []
+    ///
+    /// `keeping`: they are on their way to peers.
+    package var obsoleteSnapshots: [(group: GroupID, below: LogIndex, keeping: [LogIndex])] = []
     /// To take the place of the file `peer.runs`; answered by `NodeCore.peerRunsDurable(version)`, or `peerRunsFailed`.
     package var peerRuns: (bytes: [UInt8], version: UInt64)?
     /// Small files to be written anew from what the shell has in memory: each answered by `NodeCore.fileRewritten`.

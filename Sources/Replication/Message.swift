@@ -110,6 +110,8 @@ public struct Message: Sendable, Equatable {
             case following
             /// Up to this index the log equals the leader's in memory, on a sick disk: go on, and count nothing.
             case received(LogIndex)
+            /// Unasked: whether the sender would lead has changed. Says nothing else.
+            case readiness(Readiness)
         }
 
         public var outcome: Outcome

@@ -19,6 +19,8 @@ struct Progress {
     var received: LogIndex = 0
     var next: LogIndex
     var isConnected: Bool
+    /// As it said in this term, over this connection.
+    var readiness = Readiness.ready
     /// The probe under way has no answer yet.
     var isProbing = false
     /// Highest round it confirmed, and that it was sent.

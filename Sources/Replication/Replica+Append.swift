@@ -104,6 +104,8 @@ extension Replica {
         switch reply.outcome {
         case .following:
             break
+        case .readiness(let readiness):
+            self.heard(readiness, at: at)
         case .received(let index):
             guard index <= self.log.lastIndex else { return }
             self.received(index, at: at, now: now)

@@ -135,11 +135,13 @@ extension Replica {
             self.armElection(now: now)
         }
         if !self.connectedMembers.contains(member) { self.connectedMembers.append(member) }
+        if self.toldReadiness?.leader == member { self.toldReadiness = nil }
         if !self.log.isWhole { self.filling.connected(member, now: now) }
         for at in self.peers.indices where self.peers[at].member == member {
             self.peers[at].isConnected = true
             self.peers[at].commitSent = 0
             self.peers[at].roundSent = 0
+            self.peers[at].readiness = .ready
             self.peers[at].lastProgress = now
             if case .snapshot = self.peers[at].state { continue }
             self.probeAnew(at)
@@ -161,12 +163,17 @@ extension Replica {
 
     // MARK: Hand-over (dissertation, section 3.10)
 
-    /// Hands leadership to a voter, the one with the most of the log where none is named: proposals are refused, it is
-    /// caught up, told to stand, and wins with a log as good as ours. Given up after two election timeouts.
+    /// Hands leadership to a voter, the one that would do best where none is named: proposals are refused, it is caught up,
+    /// told to stand, and wins with a log as good as ours. Given up after two election timeouts.
+    /// - Parameter leavesAnyway: it will not lead on, whoever takes over.
     /// - Returns: whether there is anyone to hand over to.
-    public mutating func transfer(to node: NodeID?, now: Instant, into effects: inout Effects) -> Bool {
+    public mutating func transfer(
+        to node: NodeID?, leavesAnyway: Bool = false, now: Instant, into effects: inout Effects
+    ) -> Bool {
         defer { self.checkInvariants() }
-        guard self.role == .leader, let successor = self.successor(node) else { return false }
+        guard self.role == .leader, let successor = self.successor(node, leavesAnyway: leavesAnyway) else {
+            return false
+        }
         self.transfer = (successor, now + 2 * self.configuration.electionTimeout, false)
         if self.isRecovering {
             // There is nothing to catch it up with, and nobody to wait for: it wins if its log is no worse than ours.
@@ -175,25 +182,6 @@ extension Replica {
         }
         self.considerTransfer(into: &effects)
         return true
-    }
-
-    /// The voter within reach with the most of the log, or the one that is named.
-    func successor(_ node: NodeID?) -> MemberID? {
-        var best: Progress?
-        for peer in self.peers
-        where peer.isConnected && self.membership.voters.contains(peer.member)
-            && !self.suspected.contains(peer.member.node)
-            && (node == nil || peer.member.node == node)
-            && (best == nil || self.isBetterSuccessor(peer, than: best!))
-        {
-            best = peer
-        }
-        return best?.member
-    }
-
-    private func isBetterSuccessor(_ peer: Progress, than other: Progress) -> Bool {
-        if peer.member == self.lastFailedSuccessor { return false }
-        return other.member == self.lastFailedSuccessor || peer.match >= other.match
     }
 
     mutating func considerTransfer(into effects: inout Effects) {

@@ -82,7 +82,7 @@ extension Replica {
         } else if !self.isVoter {
             // The others hear that it is committed, and the one with the most of the log is asked to stand.
             for at in self.peers.indices { self.sendAppends(to: at, now: now, into: &effects) }
-            if let successor = self.successor(nil) {
+            if let successor = self.successor(nil, leavesAnyway: true) {
                 effects.sendNow.append(self.message(to: successor, .timeoutNow))
             }
             self.becomeFollower(of: nil, term: self.term, now: now, into: &effects)

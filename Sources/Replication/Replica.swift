@@ -135,6 +135,8 @@ public struct Replica: ~Copyable {
 
     // Following.
     var roundEchoed: UInt64 = 0
+    /// What the leader knows of this replica's readiness, if it has heard all that was said.
+    var toldReadiness: (leader: MemberID, term: Term, readiness: Readiness)?
 
     struct HeldRequest {
         var message: Message
@@ -277,6 +279,7 @@ public struct Replica: ~Copyable {
         }
         self.settleMembership(now: now, into: &effects)
         if self.role == .leader { self.flushLeader(now: now, into: &effects) }
+        self.tellReadiness(into: &effects)
         // After the append that says who leads: what is said of missing entries counts in this term alone.
         if !self.log.isWhole { self.considerFilling(now: now, into: &effects) }
     }

@@ -25,7 +25,7 @@ struct SimulatedSnapshots {
     enum Work {
         case action(SnapshotAction)
         /// The journal durably names the snapshot at the index: older ones go.
-        case removeOlder(GroupID, than: LogIndex)
+        case removeOlder(GroupID, than: LogIndex, keeping: [LogIndex])
         /// Both copies of `peer.runs` are replaced by what has this number, one after the other.
         case peerRuns([UInt8], version: UInt64)
         case secondPeerRuns([UInt8], version: UInt64)
@@ -93,8 +93,8 @@ struct SimulatedSnapshots {
             return .openIncidentsReplaced(number, isDurable: true)
         case .rewrite(let file, let bytes):
             return .rewritten(file, bytes: self.replace(file.rawValue, bytes) ? bytes.count : nil)
-        case .removeOlder(let group, let index):
-            self.removeOlder(group, than: index)
+        case .removeOlder(let group, let index, let kept):
+            self.removeOlder(group, than: index, keeping: kept)
             return nil
         case .action(let action):
             return self.perform(action)
@@ -181,10 +181,12 @@ struct SimulatedSnapshots {
         self.disk.syncDirectory()
     }
 
-    private func removeOlder(_ group: GroupID, than index: LogIndex) {
+    private func removeOlder(_ group: GroupID, than index: LogIndex, keeping kept: [LogIndex]) {
         let prefix = "snapshots/\(group.rawValue)-"
         for name in self.disk.list(prefix) where name.hasSuffix(".snapshot") {
-            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index {
+            if let other = LogIndex(name.dropFirst(prefix.count).dropLast(".snapshot".count)), other < index,
+                !kept.contains(other)
+            {
                 self.disk.remove(name)
             }
         }

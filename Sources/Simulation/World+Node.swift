@@ -279,7 +279,9 @@ extension World {
         if let (bytes, number) = core.effects.openIncidents {
             self.add(.openIncidents(bytes, number: number), to: node)
         }
-        for (group, index) in core.effects.obsoleteSnapshots { self.add(.removeOlder(group, than: index), to: node) }
+        for (group, index, kept) in core.effects.obsoleteSnapshots {
+            self.add(.removeOlder(group, than: index, keeping: kept), to: node)
+        }
         for file in core.effects.rewrites { self.add(.rewrite(file, self.content(of: file, node)), to: node) }
         for event in core.effects.events { try self.took(event, node) }
         self.forgetStatesMadeAnew(of: node)

@@ -108,8 +108,10 @@ import Testing
                         outcome: .rejected(previousIndex: random.next(), hint: random.next(), hintTerm: random.next()),
                         round: random.next())))
         case 7:
-            let outcome: Message.AppendReply.Outcome =
-                random.chance(1, in: 2) ? .following : .received(random.next())
+            let outcomes: [Message.AppendReply.Outcome] = [
+                .following, .received(random.next()), .readiness(.ready), .readiness(.reluctant), .readiness(.unable),
+            ]
+            let outcome = outcomes[Int(random.below(UInt64(outcomes.count)))]
             return replica(.appendReply(.init(outcome: outcome, round: random.next())))
         case 8: return replica(.timeoutNow)
         case 9: return replica(.readIndex(ticket: random.next()))

@@ -217,9 +217,15 @@ import Testing
         var count = 0
         for index in [3, 7, 20, 100] as [LogIndex] { count = self.write(index, store, done, from: count) }
         #expect(Files.list(scratch.path + "/snapshots").count == 4)
+        store.remove(.default, below: 20, keeping: [3])
+        store.perform { done.add(.blockWritten(.default)) }
+        _ = done.wait(for: count + 1)
+        let prefix = "\(GroupID.default.rawValue)-"
+        #expect(
+            Files.list(scratch.path + "/snapshots") == ["100", "20", "3"].map { prefix + $0 + ".snapshot" },
+            "3 is on its way to a peer")
         store.remove(.default, below: 20)
         store.close()
-        let prefix = "\(GroupID.default.rawValue)-"
         #expect(Files.list(scratch.path + "/snapshots") == [prefix + "100.snapshot", prefix + "20.snapshot"])
         try scratch.write("snapshots/5-5.snapshot.part", [1])
         try self.store(scratch, done).close()

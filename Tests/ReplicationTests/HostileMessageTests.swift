@@ -99,7 +99,7 @@ import Testing
             case 6:
                 // Not an acknowledgement beyond the log: that is a peer's word on its own disk, and is believed.
                 let outcomes: [Message.AppendReply.Outcome] = [
-                    .following, .matched(.max), .received(number()),
+                    .following, .matched(.max), .received(number()), .readiness(.unable),
                     .rejected(previousIndex: number(), hint: number(), hintTerm: number()),
                 ]
                 body = .appendReply(

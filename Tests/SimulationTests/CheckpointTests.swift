@@ -5,8 +5,9 @@ import Testing
 
 /// When a checkpoint is due.
 @Suite struct CheckpointTests {
-    private func started() -> CoreCluster {
+    private func started(interval: Nanoseconds = .seconds(1_000_000)) -> CoreCluster {
         let cluster = CoreCluster(3)
+        cluster.checkpointInterval = interval
         cluster.start(1, 2, 3)
         #expect(cluster.run(.seconds(20)) { cluster.isReady(1, 2, 3) && cluster.leaders().count == 1 })
         return cluster
@@ -93,6 +94,51 @@ import Testing
         self.write(24, to: cluster)
         #expect(self.checkpoints(cluster, on: leader) == 1, "once")
         #expect(self.checkpoints(cluster, on: follower) == 1)
+    }
+
+    /// A follower's disk does not take a snapshot, and nothing is written any more.
+    @Test func aFollowersFailedSnapshotIsTriedAgain() {
+        let cluster = self.started(interval: .seconds(60))
+        let leader = cluster.leaders()[0]
+        self.triesAgain(cluster, leader % 3 + 1)
+    }
+
+    @Test func aLeadersFailedSnapshotIsTriedAgain() {
+        let cluster = self.started(interval: .seconds(60))
+        self.triesAgain(cluster, cluster.leaders()[0])
+    }
+
+    private func triesAgain(_ cluster: CoreCluster, _ sick: UInt32) {
+        let leader = cluster.leaders()[0]
+        cluster.failsSnapshots = [sick]
+        self.write(5, to: cluster)
+        #expect(cluster.run(.seconds(70)) { self.checkpoints(cluster, on: sick) == 1 })
+        #expect(cluster.run(.seconds(3)) { self.checkpoints(cluster, on: sick) == 2 }, "soon the first time")
+        cluster.run(.seconds(1000))
+        let tried = self.checkpoints(cluster, on: leader)
+        #expect((16...24).contains(tried), "more and more seldom, and once a minute at last: \(tried)")
+        #expect(cluster.disks[sick]!.groups[.default]?.snapshot == nil)
+        cluster.failsSnapshots = []
+        #expect(cluster.run(.seconds(61)) { cluster.disks[sick]!.groups[.default]?.snapshot != nil })
+        let done = self.checkpoints(cluster, on: leader)
+        cluster.run(.seconds(1000))
+        #expect(self.checkpoints(cluster, on: leader) == done, "nothing is new")
+    }
+
+    /// As long as the disk is known to be sick an attempt is no use, and costs the others' disks one.
+    @Test func aDiskThatIsKnownToBeSickTakesNoFurtherAttempt() {
+        let cluster = self.started(interval: .seconds(60))
+        let leader = cluster.leaders()[0]
+        let sick = leader % 3 + 1
+        cluster.failsSnapshots = [sick]
+        self.write(5, to: cluster)
+        #expect(cluster.run(.seconds(70)) { self.checkpoints(cluster, on: sick) == 1 })
+        cluster.cores[sick]!.journalFailed(.full, canPromise: true)
+        cluster.run(.seconds(600))
+        #expect(self.checkpoints(cluster, on: leader) == 1)
+        cluster.failsSnapshots = []
+        cluster.cores[sick]!.journalRecovered()
+        #expect(cluster.run(.seconds(61)) { cluster.disks[sick]!.groups[.default]?.snapshot != nil })
     }
 
     /// Bad files alone, and a peer that has nothing: leader and peer do not ask each other in a circle.

@@ -222,6 +222,11 @@ final class CoreCluster {
             let bytes = core.effects.replyBytes[reply.offset..<reply.offset + reply.count]
             self.replies[reply.client, default: []].append(String(decoding: bytes, as: UTF8.self))
         }
+        for (group, index, kept) in core.effects.obsoleteSnapshots {
+            self.disks[node]!.files[group]?.removeAll {
+                $0.isWhole && $0.mark.index < index && !kept.contains($0.mark.index)
+            }
+        }
         let events = core.effects.events
         let wantsTurn = core.effects.wantsTurn
         let snapshots = core.effects.snapshots

@@ -1,3 +1,5 @@
+import Formats
+import NodeCore
 import Replication
 import Simulation
 import Testing
@@ -26,6 +28,28 @@ import Testing
         }
         #expect(sick >= 12)
         #expect(refused * 20 < acknowledged, "\(refused) refused or open, \(acknowledged) acknowledged")
+    }
+
+    /// Both the leader's disk and that of the follower that would be the first choice are sick: the other one leads at once,
+    /// and nobody waits for the one that cannot.
+    @Test func aSickLeaderHandsToTheWellOneOfTwo() {
+        let cluster = CoreCluster(3)
+        cluster.start(1, 2, 3)
+        #expect(
+            cluster.run(.seconds(20)) {
+                cluster.isReady(1, 2, 3) && cluster.leaders().count == 1 && cluster.leaders(.system).count == 1
+            })
+        // Among equals the last one is the first choice.
+        _ = cluster.cores[cluster.leaders()[0]]!.transfer(.default, to: NodeID(1))
+        cluster.run(.seconds(1))
+        #expect(cluster.leaders() == [1])
+        cluster.cores[3]!.journalFailed(.full, canPromise: true)
+        cluster.run(.milliseconds(100))
+        cluster.cores[1]!.journalFailed(.inputOutput, canPromise: false)
+        #expect(cluster.run(.milliseconds(200)) { cluster.leaders() == [2] })
+        cluster.submit(1, set: "key", "value", client: 7)
+        cluster.cores[3]!.journalRecovered()
+        #expect(cluster.run(.seconds(1)) { cluster.replies[7] == ["+OK\r\n"] })
     }
 
     @Test func everyKindAtOnceWithPowerCuts() throws {

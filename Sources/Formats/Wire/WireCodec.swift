@@ -176,6 +176,9 @@ public enum WireCodec {
             case .received(let index):
                 out.append(16)
                 out.append(littleEndian: index)
+            case .readiness(let readiness):
+                out.append(17)
+                out.append(readiness.rawValue)
             }
         case .timeoutNow:
             head(.timeoutNow)
@@ -393,6 +396,11 @@ public enum WireCodec {
             case 16:
                 return .appendReply(
                     Message.AppendReply(outcome: .received(try reader.read(UInt64.self)), round: round))
+            case 17:
+                guard let readiness = Readiness(rawValue: try reader.read(UInt8.self)) else {
+                    throw MalformedBytes("an unknown readiness")
+                }
+                return .appendReply(Message.AppendReply(outcome: .readiness(readiness), round: round))
             default:
                 throw MalformedBytes("an unknown outcome of an append")
             }
