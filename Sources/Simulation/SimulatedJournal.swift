@@ -28,12 +28,12 @@ struct SimulatedJournal {
         return "journal/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
     }
 
-    /// Reads the journal without changing it.
+    /// Reads the journal without changing it, around the page cache as `Journal.scan` does.
     static func recover(_ disk: SimulatedDisk, identity: JournalIdentity) -> RecoveredJournal {
         var scans: [(file: UInt32, scan: SegmentScan)] = []
         for name in disk.list("journal/") {
             guard let number = UInt32(name.dropFirst("journal/".count)), let file = disk.file(name) else { continue }
-            scans.append((number, file.bytes.withUnsafeBytes { SegmentScan($0, identity: identity) }))
+            scans.append((number, disk.readAround(file).withUnsafeBytes { SegmentScan($0, identity: identity) }))
         }
         return RecoveredJournal(scans)
     }

@@ -52,7 +52,7 @@ extension World {
 
         // First on a copy: what would it do?
         let before = SimulatedJournal.recover(node.disk, identity: self.journalIdentity(of: node))
-        let copy = node.disk.copy()
+        let copy = node.disk.twin()
         var again = places
         self.rot(copy, target, kind, node, &again)
         let after = SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node))
