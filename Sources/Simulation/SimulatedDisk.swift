@@ -229,12 +229,18 @@ package final class SimulatedDisk {
 
     /// Creates or replaces a small file as a careful program does: beside it, synced, renamed, the directory synced.
     func replace(_ name: String, with bytes: [UInt8]) {
+        self.beginReplacing(name, with: bytes, isRenamed: true)
+        self.syncDirectory()
+    }
+
+    /// The same, by a process that dies on the way: before its sync, or after the file has its name.
+    func beginReplacing(_ name: String, with bytes: [UInt8], isRenamed: Bool) {
         let temporary = name + ".new"
         let file = self.create(temporary)
         self.write(file, bytes, at: 0)
+        guard isRenamed else { return }
         self.syncUnfailing(file)
         self.rename(temporary, name)
-        self.syncDirectory()
     }
 
     // MARK: Power

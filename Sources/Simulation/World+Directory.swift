@@ -39,6 +39,24 @@ extension World {
         OpenIncidents.latest(of: self.bytes(Self.incidentsFiles, of: node))
     }
 
+    /// A copy that cannot be read is written anew where the other can, by its content: till its turn came there would be but
+    /// one.
+    ///
+    /// - Returns: false where the process dies, perhaps on the way.
+    func mendIncidents(_ newest: OpenIncidents, _ node: SimulatedNode, isCutShort: Bool) -> Bool {
+        let there = Self.incidentsFiles.filter { node.disk.file($0) != nil }
+        let bad = there.filter { OpenIncidents(file: node.disk.file($0)!.bytes) == nil }
+        guard bad.count < there.count else { return !isCutShort }
+        for name in bad {
+            guard !isCutShort else {
+                node.disk.beginReplacing(name, with: newest.file, isRenamed: self.random.chance(1, in: 2))
+                return false
+            }
+            node.disk.replace(name, with: newest.file)
+        }
+        return !isCutShort
+    }
+
     /// What a power cut would leave.
     func durableRuns(of node: SimulatedNode) -> PeerRuns? {
         PeerRuns.read(copies: Self.peerRunsFiles.compactMap { node.disk.durableFile($0)?.bytes }).runs
