@@ -38,7 +38,8 @@ extension SegmentFiles {
     /// The reserve becomes the segment file of this number.
     ///
     /// Blocks that rotted since it was made are made blank again first. Behind the votes that are written into it they would
-    /// look, to the next start, like a batch that is lost.
+    /// look, to the next start, like a batch that is lost. They are synced also where all are blank: they may be so by a
+    /// process that died before its sync.
     func takeReserve(as file: UInt32) throws(FileError) {
         try self.mendReserve()
         try Files.rename(self.reserve, self.path(of: file), directory: self.directory)
@@ -51,16 +52,14 @@ extension SegmentFiles {
         }
         let fd = try Files.open(self.reserve, O_RDWR)
         defer { Glibc.close(fd) }
-        var isMended = false
         for first in stride(from: 0, to: self.segmentBytes / JournalFormat.blockBytes, by: 256) {
             let blocks = first..<min(first + 256, self.segmentBytes / JournalFormat.blockBytes)
             let offset = first * JournalFormat.blockBytes
             let blank = JournalFormat.blank(blocks: blocks, identity: self.identity)
             guard !found[offset..<offset + blank.count].elementsEqual(blank) else { continue }
             try Files.write(fd, blank, at: offset, path: self.reserve)
-            isMended = true
         }
-        if isMended { try Files.sync(fd, path: self.reserve) }
+        try Files.sync(fd, path: self.reserve)
     }
 }
 

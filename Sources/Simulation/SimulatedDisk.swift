@@ -55,6 +55,17 @@ package final class SimulatedDisk {
         return copy
     }
 
+    /// The same disk once more, with what is under way on it. O(bytes).
+    func twin() -> SimulatedDisk {
+        let twin = self.copy()
+        for (name, file) in self.names {
+            let other = twin.file(name)!
+            other.medium = file.medium
+            other.durableCount = file.durableCount
+        }
+        return twin
+    }
+
     /// What is on the medium for certain: a power cut may leave more. O(bytes).
     func durableCopy() -> SimulatedDisk {
         let copy = SimulatedDisk()
@@ -75,12 +86,7 @@ package final class SimulatedDisk {
 
     private static func durableBytes(of file: File) -> [UInt8] {
         var bytes = file.bytes
-        for (sector, old) in file.medium {
-            let start = sector * Self.sectorBytes
-            for at in start..<min(start + Self.sectorBytes, bytes.count) {
-                bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
-            }
-        }
+        for (sector, old) in file.medium { Self.put(old, sector, &bytes) }
         bytes.removeSubrange(min(file.durableCount, bytes.count)...)
         return bytes
     }
@@ -163,12 +169,45 @@ package final class SimulatedDisk {
 
     package func write(_ file: File, _ bytes: [UInt8], at offset: Int) { self.write(file, bytes[...], at: offset) }
 
-    /// What is on the medium rots: no write, and nothing that a sync would notice.
-    func rot(_ file: File, _ body: (inout [UInt8]) -> Void) {
+    /// What a reader gets that goes around the page cache: what was written and is not synced is written out first; a page
+    /// whose sync failed counts as clean, and the medium has what stood there before.
+    package func readAround(_ file: File) -> [UInt8] {
+        guard file.medium.contains(where: { $0.value.isLost }) else { return file.bytes }
+        var bytes = file.bytes
+        for (sector, old) in file.medium where old.isLost { Self.put(old, sector, &bytes) }
+        return bytes
+    }
+
+    private static func put(_ old: File.Old, _ sector: Int, _ bytes: inout [UInt8]) {
+        let start = sector * Self.sectorBytes
+        for at in start..<min(start + Self.sectorBytes, bytes.count) {
+            bytes[at] = at - start < old.bytes.count ? old.bytes[at - start] : 0
+        }
+    }
+
+    /// What is on the medium rots: no write, and nothing that a sync would notice. What is read afterwards is what the medium
+    /// has: the page that hid it is gone from the cache, as it goes some time. So of what was changed nothing is under way
+    /// any more, and no power cut brings back what stood there before:
+    ///
+    /// - a page that no sync covered yet had been written out, then the medium rotted;
+    /// - a page whose sync failed was not, and never is: what rots is what stood there before.
+    package func rot(_ file: File, _ body: (inout [UInt8]) -> Void) {
+        let cached = file.bytes
+        let before = self.readAround(file)
+        file.bytes = before
         body(&file.bytes)
         file.durableCount = min(file.durableCount, file.bytes.count)
-        // Of a file that was cut short nothing is under way behind its end.
-        file.medium = file.medium.filter { $0.key * Self.sectorBytes < file.bytes.count }
+        for (sector, old) in file.medium {
+            let start = sector * Self.sectorBytes
+            let range = min(start, before.count)..<min(start + Self.sectorBytes, before.count)
+            let isSpared = range.upperBound <= file.bytes.count && file.bytes[range] == before[range]
+            guard isSpared else {
+                file.medium[sector] = nil
+                continue
+            }
+            // Elsewhere the cache still hides the medium.
+            if old.isLost { file.bytes.replaceSubrange(range, with: cached[range]) }
+        }
     }
 
     /// A sector shows something else than what is there, until it is written or `reveal`ed.
@@ -199,12 +238,18 @@ package final class SimulatedDisk {
 
     /// Creates or replaces a small file as a careful program does: beside it, synced, renamed, the directory synced.
     func replace(_ name: String, with bytes: [UInt8]) {
+        self.beginReplacing(name, with: bytes, isRenamed: true)
+        self.syncDirectory()
+    }
+
+    /// The same, by a process that dies on the way: before its sync, or after the file has its name.
+    func beginReplacing(_ name: String, with bytes: [UInt8], isRenamed: Bool) {
         let temporary = name + ".new"
         let file = self.create(temporary)
         self.write(file, bytes, at: 0)
+        guard isRenamed else { return }
         self.syncUnfailing(file)
         self.rename(temporary, name)
-        self.syncDirectory()
     }
 
     // MARK: Power

@@ -7,12 +7,11 @@ struct SimulatedJournal {
     /// Small, so that segments are recycled within a short run.
     static let segmentBytes = 128 << 10
     /// Ends the name of a file that is being made.
-    private static let unfinished = ".new"
-    static let reserve = "journal/reserve"
+    static let unfinished = ".new"
 
-    private let disk: SimulatedDisk
+    let disk: SimulatedDisk
     private let bug: PlantedBug?
-    private var pipeline: JournalPipeline
+    var pipeline: JournalPipeline
     private var underway: JournalPipeline.Step?
     /// Batches that failed since the last write that became durable: of each the disk may have kept anything.
     private var attempts: [[JournalRecord]] = []
@@ -28,12 +27,12 @@ struct SimulatedJournal {
         return "journal/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
     }
 
-    /// Reads the journal without changing it.
+    /// Reads the journal without changing it, around the page cache as `Journal.scan` does.
     static func recover(_ disk: SimulatedDisk, identity: JournalIdentity) -> RecoveredJournal {
         var scans: [(file: UInt32, scan: SegmentScan)] = []
         for name in disk.list("journal/") {
             guard let number = UInt32(name.dropFirst("journal/".count)), let file = disk.file(name) else { continue }
-            scans.append((number, file.bytes.withUnsafeBytes { SegmentScan($0, identity: identity) }))
+            scans.append((number, disk.readAround(file).withUnsafeBytes { SegmentScan($0, identity: identity) }))
         }
         return RecoveredJournal(scans)
     }
@@ -44,11 +43,11 @@ struct SimulatedJournal {
     ///   - expected: possible states of the disk; the recovered one is one of them.
     ///   - isDamaged: it was hit by rot. Then what was durable is there, or is a hole that is known to be one, or the disk
     ///     is lost; else it is there.
-    ///   - isCutShort: nothing more than the write of the rewritten tail happens, and no sync: the process dies there.
+    ///   - death: where the process dies on the way, if it does.
     /// - Returns: nil for the journal where the process did not live to see it open: it died, the disk refused, or is lost.
     static func open(
         _ disk: SimulatedDisk, identity: JournalIdentity, expected: [DurableState], isDamaged: Bool,
-        isCutShort: Bool, bug: PlantedBug?
+        death: StartDeath?, bug: PlantedBug?
     ) throws -> (SimulatedJournal?, RecoveredJournal) {
         var recovered = Self.recover(disk, identity: identity)
         if isDamaged {
@@ -62,7 +61,10 @@ struct SimulatedJournal {
                     .journalReadable, "group \(group.group) has holes at \(group.holes.map(\.index))")
             }
         }
-        for name in disk.list("journal/") where name.hasSuffix(Self.unfinished) { disk.remove(name) }
+        for name in disk.list("journal/")
+        where name.hasSuffix(Self.unfinished) && name != Self.reserve + Self.unfinished {
+            disk.remove(name)
+        }
         let possible = expected.filter { isDamaged || !$0.isCut }
         guard var durable = possible.first(where: { $0.difference(from: recovered, isDamaged: isDamaged) == nil })
         else {
@@ -80,18 +82,14 @@ struct SimulatedJournal {
             let plan = writer.plan(recovered.unproved)
             let file = Self.segment(plan, disk, identity)
             disk.write(file, plan.bytes, at: plan.offset)
-            guard !isCutShort else { return (nil, recovered) }
+            guard death != .inTail else { return (nil, recovered) }
             do { try disk.sync(file) } catch { return (nil, recovered) }
             cut = []
         }
         recovered.unproved = []
         if bug == .deniesHoles { Self.cutAtHoles(&recovered) }
-        guard !isCutShort else { return (nil, recovered) }
-        let blocks = 0..<Self.segmentBytes / JournalFormat.blockBytes
-        if disk.file(Self.reserve).map({ JournalFormat.isBlank($0.bytes, blocks: blocks, identity: identity) }) != true
-        {
-            Self.make(Self.reserve, disk, identity)
-        }
+        guard death != .inTail else { return (nil, recovered) }
+        guard Self.ensureReserve(disk, identity, death) else { return (nil, recovered) }
         return (SimulatedJournal(disk: disk, bug: bug, writer: writer, durable: durable, cut: cut), recovered)
     }
 
@@ -168,10 +166,7 @@ struct SimulatedJournal {
                 Self.make(Self.reserve, self.disk, self.pipeline.writer.identity)
                 self.pipeline.reserveMade()
             case .takeReserve(let file):
-                try self.disk.checkRenaming()
-                self.disk.rename(Self.reserve, Self.name(of: file))
-                self.disk.syncDirectory()
-                self.reserved = file
+                try self.takeReserve(as: file)
                 self.pipeline.reserveTaken()
             }
             return nil
@@ -196,7 +191,7 @@ struct SimulatedJournal {
     }
 
     /// The segment that the reserve became: its blocks are there.
-    private(set) var reserved: UInt32?
+    var reserved: UInt32?
 
     private func write(_ plan: JournalWriter.Plan) throws(SimulatedDisk.Refused) {
         let there = self.disk.file(Self.name(of: plan.file))?.bytes.count ?? 0
@@ -224,16 +219,21 @@ struct SimulatedJournal {
     }
 
     @discardableResult
-    private static func make(
-        _ name: String, _ disk: SimulatedDisk, _ identity: JournalIdentity
-    ) -> SimulatedDisk.File {
-        let file = disk.create(name + Self.unfinished)
-        disk.write(
-            file, JournalFormat.blank(blocks: 0..<Self.segmentBytes / JournalFormat.blockBytes, identity: identity),
-            at: 0)
+    static func make(_ name: String, _ disk: SimulatedDisk, _ identity: JournalIdentity) -> SimulatedDisk.File {
+        let file = Self.fill(name, Self.segmentBytes / JournalFormat.blockBytes, disk, identity)
         disk.syncUnfailing(file)
         disk.rename(name + Self.unfinished, name)
         disk.syncDirectory()
+        return file
+    }
+
+    /// A file that has not yet its name, with its first blocks.
+    @discardableResult
+    static func fill(
+        _ name: String, _ blocks: Int, _ disk: SimulatedDisk, _ identity: JournalIdentity
+    ) -> SimulatedDisk.File {
+        let file = disk.create(name + Self.unfinished)
+        disk.write(file, JournalFormat.blank(blocks: 0..<blocks, identity: identity), at: 0)
         return file
     }
 
@@ -246,7 +246,17 @@ struct SimulatedJournal {
             state.apply(records)
             possible.append(state)
         }
-        guard case .write(let plan)? = self.underway else { return possible }
+        let plan: JournalWriter.Plan
+        switch self.underway {
+        case .write(let write): plan = write
+        case .makeReserve:
+            self.dieMakingReserve(&random)
+            return possible
+        case .takeReserve(let file):
+            self.dieTakingReserve(as: file, &random)
+            return possible
+        case nil: return possible
+        }
         self.underway = nil
         guard self.disk.condition.allowsWriting else { return possible }
         let name = Self.name(of: plan.file)
@@ -256,10 +266,8 @@ struct SimulatedJournal {
                 return possible
             case 1:
                 // Killed while it fills the new file.
-                let file = self.disk.create(name + Self.unfinished)
                 let blocks = Int(random.below(UInt64(Self.segmentBytes / JournalFormat.blockBytes) + 1))
-                self.disk.write(
-                    file, JournalFormat.blank(blocks: 0..<blocks, identity: self.pipeline.writer.identity), at: 0)
+                Self.fill(name, blocks, self.disk, self.pipeline.writer.identity)
                 return possible
             case 2:
                 _ = Self.segment(plan, self.disk, self.pipeline.writer.identity)

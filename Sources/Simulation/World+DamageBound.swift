@@ -17,8 +17,6 @@ struct NodeDamage: OptionSet {
     static let vote = NodeDamage(rawValue: 1 << 4)
     /// Neither copy of what it knows of others' runs is good, and it has not heard of them again.
     static let runs = NodeDamage(rawValue: 1 << 5)
-    /// The reserve of its journal is no whole segment.
-    static let reserve = NodeDamage(rawValue: 1 << 6)
 }
 
 /// The bound of the fault model, kept in one place (docs/fault-model.md): at any time a minority of the nodes is damaged, in
@@ -35,7 +33,6 @@ extension World {
         if self.isWrong(node) { damage.insert(.state) }
         if self.isDemoted(node) { damage.insert(.vote) }
         if self.hasLostRuns(node) { damage.insert(.runs) }
-        if self.hasBadReserve(node) { damage.insert(.reserve) }
         return damage
     }
 

@@ -38,13 +38,21 @@ extension World {
         OpenIncidents.latest(of: self.bytes(Self.incidentsFiles, of: node))
     }
 
-    /// At a start: a copy that cannot be read is written anew.
-    func keepIncidents(_ newest: OpenIncidents, _ node: SimulatedNode) {
-        guard node.disk.condition == .well else { return }
+    /// A copy that cannot be read is written anew: till its turn came there would be but one. A disk that refuses is found out
+    /// about elsewhere.
+    ///
+    /// - Returns: false where the process dies, perhaps on the way.
+    func mendIncidents(_ newest: OpenIncidents, _ node: SimulatedNode, isCutShort: Bool) -> Bool {
+        guard node.disk.condition == .well else { return !isCutShort }
         for name in Self.incidentsFiles {
             guard let bytes = node.disk.file(name)?.bytes, OpenIncidents(file: bytes) == nil else { continue }
+            guard !isCutShort else {
+                node.disk.beginReplacing(name, with: newest.file, isRenamed: self.random.chance(1, in: 2))
+                return false
+            }
             node.disk.replace(name, with: newest.file)
         }
+        return !isCutShort
     }
 
     /// What a power cut would leave.

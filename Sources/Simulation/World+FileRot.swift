@@ -11,9 +11,9 @@ struct RottenFile {
 /// Rot of the small files of a data directory, and of the journal's reserve: flipped bits, zeroed sectors, sectors that
 /// changed places, files cut short.
 ///
-/// Bound: one copy of the identity and one of the memory of others' runs stay good at a node, and its reserve has one bad
-/// block at most; or a minority of the nodes is damaged (`World+DamageBound`). The seed is given to every start, and of
-/// incidents that nobody was told of none need be left.
+/// Bound: one copy of the identity and one of the memory of others' runs stay good at a node; or a minority of the nodes is
+/// damaged (`World+DamageBound`). The seed is given to every start, of incidents that nobody was told of none need be left,
+/// and the reserve is made good before it is used.
 extension World {
     private static let rotSector = 512
 
@@ -89,10 +89,8 @@ extension World {
             let isHit = pair.map { name in hits.contains { $0.name == name } }
             return !isHit.contains(true) || pair.indices.contains { !isHit[$0] && self.isReadable(pair[$0], of: node) }
         }
-        let reserve = hits.first { $0.name == SimulatedJournal.reserve }
         let isHarmless =
             isSpared(Self.identityFiles) && isSpared(Self.peerRunsFiles) && !hits.contains { $0.name == Self.next }
-            && reserve.map { self.badBlocks($0.content, of: node) <= 1 } ?? true
         return isHarmless || self.isMinorityDamaged(with: node)
     }
 
@@ -136,48 +134,6 @@ extension World {
         if node.hasForgottenRuns { return true }
         return Self.peerRunsFiles.contains { self.isRotten($0, of: node) }
             && !Self.peerRunsFiles.contains { self.isReadable($0, of: node) }
-    }
-
-    /// The reserve would be a segment with more bad blocks than one.
-    func hasBadReserve(_ node: SimulatedNode) -> Bool {
-        guard let rotten = node.rottenFiles.first(where: { $0.name == SimulatedJournal.reserve }),
-            self.isRotten(rotten.name, of: node)
-        else { return false }
-        return self.badBlocks(rotten.content, of: node) > 1
-    }
-
-    private func badBlocks(_ reserve: [UInt8], of node: SimulatedNode) -> Int {
-        guard reserve.count == SimulatedJournal.segmentBytes else { return .max }
-        return self.rottenBlocks(ofReserve: reserve, of: node).count
-    }
-
-    private func rottenBlocks(ofReserve reserve: [UInt8], of node: SimulatedNode) -> [Int] {
-        let blank = JournalFormat.blank(
-            blocks: 0..<SimulatedJournal.segmentBytes / JournalFormat.blockBytes, identity: node.identity.journal)
-        return stride(from: 0, to: reserve.count, by: JournalFormat.blockBytes).filter { at in
-            let end = min(at + JournalFormat.blockBytes, reserve.count)
-            return end - at < JournalFormat.blockBytes || reserve[at..<end] != blank[at..<end]
-        }.map { $0 / JournalFormat.blockBytes }
-    }
-
-    /// The reserve has become this segment: what had rotted of it is rot of the journal from here on.
-    func reserveWasTaken(_ node: SimulatedNode, as file: UInt32) {
-        guard let at = node.rottenFiles.firstIndex(where: { $0.name == SimulatedJournal.reserve }) else { return }
-        let content = node.rottenFiles.remove(at: at).content
-        guard node.disk.file(SimulatedJournal.name(of: file))?.bytes == content else { return }
-        for block in self.rottenBlocks(ofReserve: content, of: node) {
-            let start = block * JournalFormat.blockBytes
-            node.rottenBlocks.append(
-                RottenBlock(
-                    file: file, block: block,
-                    content: content[start..<min(start + JournalFormat.blockBytes, content.count)]))
-        }
-        let blocks = SimulatedJournal.segmentBytes / JournalFormat.blockBytes
-        for block in (content.count + JournalFormat.blockBytes - 1) / JournalFormat.blockBytes..<blocks {
-            node.rottenBlocks.append(RottenBlock(file: file, block: block, content: nil))
-        }
-        node.hasJournalRot = true
-        node.wasHitBySingleRot = false
     }
 
     /// A start has read what it remembers of others' runs.

@@ -58,7 +58,7 @@ extension World {
             self.rot(copy, target, kind, node, &again)
             return (before, SimulatedJournal.recover(copy, identity: self.journalIdentity(of: node)))
         }
-        let (before, after) = outcome(node.disk.copy())
+        let (before, after) = outcome(node.disk.twin())
         func mayDeny(_ before: RecoveredJournal, _ after: RecoveredJournal) -> Bool {
             after.hasTornTail || after.nextSequence < before.nextSequence
         }

@@ -30,11 +30,11 @@ extension World {
         guard self.options.bug == .repeatsRun || (run > node.lastRun && run <= node.begunRun + 1) else {
             throw Violation(.runsGrow, "node \(node.number) starts as run \(run) after run \(node.lastRun)")
         }
-        let isCutShort = !isFirst && self.happens(.deathAtStart)
-        self.note(.started, node, run, isCutShort ? 1 : 0)
+        let death = !isFirst && self.happens(.deathAtStart) ? self.drawDeath() : nil
+        self.note(.started, node, run, death == nil ? 0 : 1)
         node.begunRun = max(node.begunRun, run)
         self.keepSeed(node)
-        guard self.write(identity, node, isCutShort: isCutShort && self.random.chance(1, in: 4)) else {
+        guard self.write(identity, node, isCutShort: death == .betweenIdentities) else {
             return self.diesAtStart(node)
         }
         node.lastRun = run
@@ -42,7 +42,7 @@ extension World {
         node.identity = identity
         let (opened, found) = try SimulatedJournal.open(
             node.disk, identity: identity.journal, expected: node.expected, isDamaged: self.mayBeDamaged(node),
-            isCutShort: isCutShort, bug: self.options.bug)
+            death: death, bug: self.options.bug)
         if let reason = found.lost { return try self.journalIsLost(node, reason) }
         guard let journal = opened else { return self.diesAtStart(node) }
         self.noteGoneSnapshots(node, found, expected: journal.durable)
@@ -69,6 +69,10 @@ extension World {
         self.noteForgottenRuns(node)
         let incidents = self.openIncidents(of: node)
         self.forgetLostWords(of: node, found: incidents)
+        guard self.mendIncidents(incidents, node, isCutShort: death == .inIncidents) else {
+            node.expected = node.journal!.die(&self.random)
+            return self.diesAtStart(node)
+        }
         if self.options.bug != .forgetsIncidents { configuration.openIncidents = incidents }
         configuration.boot = node.bootOffset
         configuration.wall = node.wall(at: self.now)
@@ -101,6 +105,15 @@ extension World {
         if wasOff {
             // What the peers' kernels kept repeating arrives, and is told that nobody knows it.
             for peer in self.nodes where peer !== node { self.releaseStalled(from: peer.index, to: node.index) }
+        }
+    }
+
+    private func drawDeath() -> StartDeath {
+        switch self.random.below(8) {
+        case 0, 1: .betweenIdentities
+        case 2, 3, 4: .inTail
+        case 5, 6: .makingReserve
+        default: .inIncidents
         }
     }
 
@@ -154,7 +167,7 @@ extension World {
         if kind == .stopped {
             while !node.journal!.isIdle, !node.journal!.isFailing, node.disk.condition != .stuck {
                 _ = node.journal!.begin(now: node.instant(at: self.now))
-                _ = self.completeStep(node)
+                _ = node.journal!.complete()
             }
         }
         node.expected = node.journal!.die(&self.random)

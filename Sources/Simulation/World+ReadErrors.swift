@@ -19,7 +19,10 @@ extension World {
     func injectReadErrors(_ draw: inout Random) {
         let isLasting = draw.chance(1, in: 3)
         let length = Self.length(&draw)
-        let before = self.nodes.map { $0.disk.files.map { ($0.file, $0.file.bytes) } }
+        let before = self.nodes.map { node in
+            // Of a page whose sync failed what the medium has is what is read later.
+            node.disk.files.map { (file: $0.file, cached: $0.file.bytes, good: node.disk.readAround($0.file)) }
+        }
         let rotten = self.nodes.map { ($0.rottenFiles, $0.rottenBlocks) }
         switch draw.below(3) {
         case 0: self.rotJournal(&draw, .zeroedSector)
@@ -28,10 +31,10 @@ extension World {
         }
         var unreadable: [Unreadable] = []
         for (node, files) in zip(self.nodes, before) {
-            for (file, good) in files where file.bytes != good {
+            for (file, cached, good) in files where file.bytes != cached {
                 for start in stride(from: 0, to: good.count, by: SimulatedDisk.sectorBytes) {
                     let range = start..<min(start + SimulatedDisk.sectorBytes, good.count)
-                    guard file.bytes[range] != good[range] else { continue }
+                    guard file.bytes[range] != cached[range] else { continue }
                     node.disk.hide(file, sector: start / SimulatedDisk.sectorBytes)
                     unreadable.append(
                         Unreadable(

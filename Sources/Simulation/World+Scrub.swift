@@ -49,7 +49,7 @@ extension World {
             }
         }
         for extent in node.journal!.extents where extent.durableBlocks > 0 {
-            let bytes = node.disk.file(SimulatedJournal.name(of: extent.file))?.bytes ?? []
+            let bytes = node.disk.file(SimulatedJournal.name(of: extent.file)).map { node.disk.readAround($0) } ?? []
             let places = bytes.withUnsafeBytes {
                 SegmentCheck(
                     $0, identity: node.identity.journal, generation: extent.generation,

@@ -55,17 +55,8 @@ extension World {
         guard node.disk.condition != .stuck else {
             return self.after(Self.stuckPoll, .journal(node.index, life: node.life))
         }
-        if let fault = self.completeStep(node) { self.note(.syncFailed, node, UInt64(fault.rawValue)) }
+        if let fault = node.journal!.complete() { self.note(.syncFailed, node, UInt64(fault.rawValue)) }
         self.writeOn(node)
-    }
-
-    /// The journal's step under way is over.
-    func completeStep(_ node: SimulatedNode) -> JournalFault? {
-        let before = node.journal!.reserved
-        defer {
-            if let file = node.journal!.reserved, file != before { self.reserveWasTaken(node, as: file) }
-        }
-        return node.journal!.complete()
     }
 
     private func armJournalRetry(_ node: SimulatedNode) {

@@ -158,4 +158,62 @@ import Testing
         #expect(!recovered.hasTornTail && !recovered.damage.isEmpty)
         #expect(tests.model.difference(from: recovered) == nil)
     }
+
+    // MARK: Equally many blocks of a generation in two files
+
+    /// The older file by number, or the newer.
+    private mutating func renumber(_ file: UInt32, last: Bool) -> UInt32 {
+        guard last else { return file }
+        self.journal.files[90] = self.journal.files.removeValue(forKey: file)
+        return 90
+    }
+
+    /// One block each, and the same beneath: the one that has more of that is where it belongs.
+    @Test(arguments: [false, true]) func ofTwoThatShowOneBlockTheOlderSegmentIsTheOneWithMoreBeneath(_ last: Bool) {
+        var tests = self
+        for _ in 0..<3 { tests.write([tests.source.hardState(0)] + tests.source.entries(2, bytes: 100)) }
+        let (old, new) = tests.twoSegments()
+        tests.swap(1, of: old, with: new)
+        let moved = tests.renumber(old, last: last)
+        let recovered = tests.journal.recover()
+        #expect(!recovered.isLost && recovered.isWhole)
+        #expect(recovered.segments.map(\.file) == [moved, new])
+        #expect(tests.model.difference(from: recovered) == nil)
+    }
+
+    /// Three blocks of the newest segment's only batch stand in another file, and three others alone in its own.
+    private mutating func halves(kept: [Int], last: Bool) -> (old: UInt32, new: UInt32) {
+        for _ in 0..<3 { self.write([self.source.hardState(0)] + self.source.entries(2, bytes: 100)) }
+        let old = self.journal.lastPlan!.file
+        self.journal.beginSegment()
+        self.write([self.source.hardState(0)] + self.source.entries(6, bytes: 5000))
+        let blocks = self.journal.lastPlan!.bytes.count / JournalFormat.blockBytes
+        #expect(blocks > 6)
+        let new = self.journal.lastPlan!.file
+        for block in 3..<6 { self.swap(block, of: old, with: new) }
+        let zeros = [UInt8](repeating: 0, count: JournalFormat.blockBytes)
+        for block in 0..<blocks where !(3..<6).contains(block) && !kept.contains(block) {
+            self.journal.overwrite(new, at: block * JournalFormat.blockBytes, with: zeros[...])
+        }
+        return (self.renumber(old, last: last), new)
+    }
+
+    /// Which is the segment its first block tells.
+    @Test(arguments: [false, true]) func ofTwoThatShowManyBlocksTheSegmentHasTheFirst(_ last: Bool) {
+        var tests = self
+        let (old, new) = tests.halves(kept: [0, 1, 2], last: last)
+        let recovered = tests.journal.recover()
+        #expect(!recovered.isWhole, "what the other one held is missed")
+        let told = recovered.damage.first { $0.text.contains("belong to segment") }
+        #expect(told?.file == old && told?.text.hasSuffix("segment \(new)") == true)
+    }
+
+    /// Without the first block nobody knows: whatever was promised there counts as lost.
+    @Test(arguments: [false, true]) func whereNothingTellsTheDiskIsLost(_ last: Bool) {
+        var tests = self
+        _ = tests.halves(kept: [1, 2, 6], last: last)
+        let recovered = tests.journal.recover()
+        #expect(recovered.isLost)
+        #expect(recovered.damage.contains { $0.isHole && $0.text.contains("equally many") })
+    }
 }

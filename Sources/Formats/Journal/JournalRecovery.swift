@@ -334,9 +334,15 @@ extension RecoveredJournal {
                 let twin = scans.indices.first { $0 != at && Self.holds(scans[$0].scan, whatIs: scans[at].scan) }
                 guard let twin else { continue }
                 isSettled = false
+                let isGuessed = Self.isOpen(scans[twin].scan, scans[at].scan)
                 self.report(
                     scans[at].file, batch: 0, block: 0,
-                    "it holds blocks that belong to segment \(scans[twin].file)", isHole: false)
+                    isGuessed
+                        ? "it and segment \(scans[twin].file) hold equally many blocks of one generation, and which is the segment is not known"
+                        : "it holds blocks that belong to segment \(scans[twin].file)", isHole: isGuessed)
+                if isGuessed {
+                    state.newestMayBeMissing("two files of the journal hold equally many blocks of one segment")
+                }
                 guard let fallback = scans[at].scan.fallback.first else {
                     scans.remove(at: at)
                     break
@@ -362,16 +368,34 @@ extension RecoveredJournal {
     /// block or two of a newer one. Those of `a` came from elsewhere then, perhaps from `b`, by an exchange: else what stands
     /// beneath them counted as free.
     private static func holds(_ a: SegmentScan, whatIs b: SegmentScan) -> Bool {
-        if a.generation == b.generation { return Self.isHome(a, rather: b) }
+        if a.generation == b.generation { return Self.isHome(a, rather: b) ?? true }
         guard let beneath = a.fallback.first, !b.fallback.isEmpty else { return false }
         return beneath.generation == b.generation && beneath.writtenBlocks > b.writtenBlocks
     }
 
-    private static func isHome(_ a: SegmentScan, rather b: SegmentScan) -> Bool {
+    /// Of two files that show a generation, whether it is the first one's; nil where nothing tells.
+    ///
+    /// A block or two each: what was newer before is what is still needed, so it is the one to go back. Where the same stands
+    /// beneath, one of the two has it from the other, by the same exchange:
+    ///
+    /// 1. File 2 is new and blank but for one batch, of two blocks. File 1 is an older segment, and full.
+    /// 2. Their second blocks change places. Each shows one block of the newer generation, and beneath it the older one.
+    /// 3. Of the older one file 2 has a block, and file 1 all the others. Were file 1 taken for the newer segment, nothing
+    ///    would tell of what else it holds.
+    private static func isHome(_ a: SegmentScan, rather b: SegmentScan) -> Bool? {
         if a.writtenBlocks != b.writtenBlocks { return a.writtenBlocks > b.writtenBlocks }
-        // One block each: what was newer before is what is still needed, so it is the one to go back.
-        let (below, other) = (a.fallback.first?.generation ?? 0, b.fallback.first?.generation ?? 0)
-        return below <= other
+        let (below, other) = (a.fallback.first, b.fallback.first)
+        if below?.generation != other?.generation { return below?.generation ?? 0 < other?.generation ?? 0 }
+        if below?.writtenBlocks != other?.writtenBlocks {
+            return below?.writtenBlocks ?? 0 < other?.writtenBlocks ?? 0
+        }
+        return a.hasFirstBlock == b.hasFirstBlock ? nil : a.hasFirstBlock
+    }
+
+    /// Each has so many blocks of a generation that what it held before is not told, and nothing tells whose they are.
+    private static func isOpen(_ a: SegmentScan, _ b: SegmentScan) -> Bool {
+        a.generation == b.generation && a.fallback.isEmpty && b.fallback.isEmpty
+            && Self.isHome(a, rather: b) == nil
     }
 
     private static func missing(_ previous: UInt64?, _ next: UInt64) -> String {

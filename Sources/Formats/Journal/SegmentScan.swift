@@ -54,6 +54,8 @@ package struct SegmentScan: Sendable {
     package private(set) var blockCount: Int
     /// Blocks of the segment's generation.
     package private(set) var writtenBlocks = 0
+    /// The first block is one of them: it is written before any other.
+    package private(set) var hasFirstBlock = false
     /// Blocks behind the last batch, from the first block on where there is no batch: so many in a row of one generation, or
     /// unreadable (nil).
     private var afterEnd: [(generation: UInt64?, count: Int)] = []
@@ -187,6 +189,7 @@ package struct SegmentScan: Sendable {
             }
             self.isBlank = !isUsed && blocks.contains { if case .older = $0 { true } else { false } }
         }
+        if case .current = blocks.first { self.hasFirstBlock = true }
         var expected = 0
         if chosen > 0 {
             if blocks.count > 1, case .damaged = blocks[0], case .damaged = blocks[1] { self.isHeadLost = true }
