@@ -43,7 +43,7 @@ extension World {
     ///
     /// - Returns: false where the process dies, perhaps on the way.
     func mendIncidents(_ newest: OpenIncidents, _ node: SimulatedNode, isCutShort: Bool) -> Bool {
-        guard node.disk.condition == .well else { return !isCutShort }
+        guard node.disk.condition.allowsWriting else { return !isCutShort }
         for name in Self.incidentsFiles {
             guard let bytes = node.disk.file(name)?.bytes, OpenIncidents(file: bytes) == nil else { continue }
             guard !isCutShort else {

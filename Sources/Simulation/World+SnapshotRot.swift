@@ -11,6 +11,8 @@ struct SnapshotRot {
     let file: SimulatedDisk.File?
     /// Frames that are touched, counted from 0 after the header; the end counts as one.
     let frames: Set<Int>
+    /// Where the frames lay in the file while it was good: in a bad one they cannot be told any more.
+    let spans: [Range<Int>]
 }
 
 /// Rot of snapshot files at rest: flipped bits, zeroed, swapped and misplaced sectors, cut files, missing ones.
@@ -34,7 +36,7 @@ extension World {
         let second = draw.next()
         guard let (index, file) = self.newestSnapshot(of: group, on: node), file.bytes.count > 64 else { return }
         self.forgetOldRot()
-        let spans = Self.frames(of: file.bytes)
+        let spans = self.snapshotRot.first { $0.file === file }?.spans ?? Self.frames(of: file.bytes)
         let whole = Set(0..<max(spans.count, 1))
         let size = file.bytes.count
         let sectors = (size + Self.rotSector - 1) / Self.rotSector
@@ -80,7 +82,9 @@ extension World {
             node.disk.rot(file) { bytes in bytes[byte] ^= 1 << UInt8(place & 7) }
         }
         self.snapshotRot.append(
-            SnapshotRot(node: node.index, group: group, index: index, file: isGone ? nil : file, frames: touched))
+            SnapshotRot(
+                node: node.index, group: group, index: index, file: isGone ? nil : file, frames: touched,
+                spans: spans))
     }
 
     /// A file that could not be read must be one that rotted.
